@@ -1,0 +1,160 @@
+"""Settings from the environment and `.env`, in small groups that each room takes whole.
+
+Every variable, its default and its meaning stands here and in `.env.example` (a test compares the two). Settings
+are read once, at the door, by `load_settings`; no room below reads the environment. Secrets are `SecretStr`.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from signal_pipeline.errors import SettingsError
+
+
+class ClaimStrategy(StrEnum):
+    """How pending signals are claimed: one by one (s1), or a batch with SKIP LOCKED (s2)."""
+
+    S1 = "s1"
+    S2 = "s2"
+
+
+class _Group(BaseSettings):
+    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_means_default(cls, values: Any) -> Any:
+        """`NAME=` in `.env` means "not set", as a person reads it, not an empty value."""
+        if isinstance(values, dict):
+            return {k: v for k, v in values.items() if not (isinstance(v, str) and v.strip() == "")}
+        return values
+
+
+class AppSettings(_Group):
+    """Where the pipeline lives and how it speaks."""
+
+    app_environment: Literal["development", "production", "test"] = Field(
+        "development", description="production refuses to start without DATABASE_URL and DATA_ROOTS"
+    )
+    signal_pipeline_home: Path = Field(
+        Path(".signal_pipeline"), description="holds the embedded database and Dagster's home"
+    )
+    log_format: Literal["console", "json"] = Field("console", description="console for people, json for machines")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="of our own lines")
+
+
+class DatabaseSettings(_Group):
+    """The one Postgres, and how patiently we talk to it."""
+
+    database_url: SecretStr | None = Field(None, description="unset: an embedded Postgres below SIGNAL_PIPELINE_HOME")
+    dagster_database_url: SecretStr | None = Field(
+        None, description="Dagster's own storage; unset: a database `dagster` on the same server"
+    )
+    database_pool_size: int = Field(5, ge=1, le=100, description="connections kept by each process")
+    database_pool_timeout_seconds: float = Field(30, gt=0, description="wait for a free connection")
+    database_connect_timeout_seconds: int = Field(10, ge=1, description="wait for the server to answer")
+    database_statement_timeout_seconds: float = Field(300, ge=0, description="0 waits for ever")
+    database_lock_timeout_seconds: float = Field(60, ge=0, description="0 waits for ever")
+
+
+class IngestSettings(_Group):
+    """What is read from CSV files, and from where."""
+
+    csv_batch_size: int = Field(
+        1_536_000, ge=1, description="new rows a batch; rounded down to a multiple of the hop, at least one hop"
+    )
+    csv_max_bytes: int = Field(4 * 2**30, ge=1, description="a larger file is rejected as too_large")
+    data_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (), description="folders, comma-separated, outside of which no CSV is read; empty: whatever a person names"
+    )
+    retain_raw_signals: bool = Field(
+        True, description="false clears a completed signal's phases while its CSV can still give them back"
+    )
+
+    @field_validator("data_roots", mode="before")
+    @classmethod
+    def _split_roots(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        return tuple(Path(part).expanduser().resolve() for part in value)
+
+
+class FeatureSettings(_Group):
+    """The windows, and what is computed in each. Everything here is part of `feature_version`, workers excepted."""
+
+    window_ms: float = Field(1000, gt=0, le=600_000, description="length of a window")
+    window_overlap: float = Field(0.5, ge=0, lt=1, description="share of a window that the next one repeats")
+    max_gap_ms: float = Field(1.0, ge=0, le=1000, description="longest gap that is interpolated; a longer one skips")
+    feature_bands_hz: Annotated[tuple[tuple[float, float], ...], NoDecode] = Field(
+        ((0, 40), (40, 80), (80, 500), (500, 2000), (2000, 10000)),
+        max_length=5,
+        description="bands whose power is a feature, at most five, as low-high in Hz: 0-40,40-80",
+    )
+    feature_extraction_workers: int = Field(2, ge=1, le=128, description="how many signals are extracted at once")
+    feature_extraction_parallel: bool = Field(True, description="false extracts one signal after the other")
+
+
+class ClaimSettings(_Group):
+    """How signals are taken from the queue, for how long, and how often they are tried."""
+
+    claim_strategy: ClaimStrategy = Field(ClaimStrategy.S2, description="s2 takes a batch with SKIP LOCKED")
+    claim_batch_size: int = Field(200, ge=1, le=1000, description="signals a Dagster run")
+    claim_lease_seconds: float = Field(60, ge=1, le=3600, description="renewed at a third of it")
+    claim_max_attempts: int = Field(3, ge=1, le=100, description="then FAILED crash_loop")
+    claim_max_runs: int = Field(2, ge=1, le=64, description="batch runs of one instance at the same time")
+    instance_id: UUID | None = Field(None, description="names this Dagster instance in claims; unset: made on first start")
+
+
+class ModelSettings(_Group):
+    """Anomaly, embedding and forecast models."""
+
+    models_dir: Path = Field(Path("models"), description="shared by all hosts")
+    anomaly_threshold: float | None = Field(None, gt=0, description="overrides every manifest's calibration")
+
+
+class Settings(BaseModel):
+    """All groups. Rooms take the group they need, never this."""
+
+    model_config = ConfigDict(frozen=True)
+
+    app: AppSettings = Field(default_factory=AppSettings)
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    ingest: IngestSettings = Field(default_factory=IngestSettings)
+    features: FeatureSettings = Field(default_factory=FeatureSettings)
+    claims: ClaimSettings = Field(default_factory=ClaimSettings)
+    models: ModelSettings = Field(default_factory=ModelSettings)
+
+    @model_validator(mode="after")
+    def _production_is_explicit(self) -> Self:
+        if self.app.app_environment == "production":
+            missing = [
+                name
+                for name, value in (
+                    ("DATABASE_URL", self.database.database_url),
+                    ("DATA_ROOTS", self.ingest.data_roots),
+                )
+                if not value
+            ]
+            if missing:
+                raise ValueError(f"APP_ENVIRONMENT=production needs {' and '.join(missing)}")
+        return self
+
+
+def load_settings() -> Settings:
+    """Read the environment and `.env` once.
+
+    Raises `SettingsError` naming every bad variable and what it accepts; values of secrets are never shown.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = []
+        for item in error.errors(include_url=False, include_context=False):
+            name = ".".join(str(part) for part in item["loc"]).upper() or "settings"
+            shown = "" if name.endswith("_URL") or not item["loc"] else f" (got {item['input']!r})"
+            lines.append(f"{name}: {item['msg']}{shown}")
+        raise SettingsError("Bad settings, from the environment or .env:\n  " + "\n  ".join(lines)) from None
