@@ -1,0 +1,161 @@
+"""The statements of the claim, one commented constant each. The functions that run them are in `claims`.
+
+Leases live on the database's clock only, so a worker's clock may be wrong by any amount.
+"""
+
+from sqlalchemy import text
+
+# A signal whose own work was started `max_attempts` times and never finished kills its worker. It is buried before
+# anything is claimed. SKIP LOCKED: a worker that is alive after all may be finalizing it at this very moment.
+BURY_CRASH_LOOPS = text("""
+    WITH poison AS (
+        SELECT id FROM raw_signals
+        WHERE processing_status = 'processing' AND lease_expires_at < now() AND attempts >= :max_attempts
+        ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED
+    )
+    UPDATE raw_signals AS r
+    SET processing_status = 'failed', finalized_at = now(),
+        claim_token = NULL, claimed_by = NULL, lease_expires_at = NULL, work_started_at = NULL,
+        meta = r.meta || jsonb_build_object('failure', jsonb_build_object(
+            'reason', 'crash_loop', 'stage', 'claim', 'at', to_jsonb(now()),
+            'message', format('its own work was started %s times and each time its worker died (last: %s)',
+                              r.attempts, r.claimed_by)))
+    FROM poison WHERE r.id = poison.id
+    RETURNING r.id
+""")
+
+# S2. Two CTEs, because each has a partial index of its own, and an OR would use neither. Expired leases come first:
+# their recovery time is promised. A signal that was being worked on when its worker died is claimed alone (a token of
+# its own), so that a poisonous one cannot take neighbours with it. No work happens in this transaction.
+# A pending row with a live lease has been borrowed by a person's run of some assets.
+CLAIM_BATCH = text("""
+    WITH expired AS MATERIALIZED (
+        SELECT id, work_started_at IS NOT NULL AS alone FROM raw_signals
+        WHERE processing_status = 'processing' AND lease_expires_at < now()
+        ORDER BY lease_expires_at LIMIT :n FOR UPDATE SKIP LOCKED
+    ), waiting AS MATERIALIZED (
+        SELECT id, false AS alone FROM raw_signals
+        WHERE processing_status = 'pending' AND (lease_expires_at IS NULL OR lease_expires_at < now())
+        ORDER BY created_at, id LIMIT (SELECT :n - count(*) FROM expired) FOR UPDATE SKIP LOCKED
+    ), picked AS (SELECT * FROM expired UNION ALL SELECT * FROM waiting)
+    UPDATE raw_signals AS r
+    SET processing_status = 'processing', claimed_by = :claimed_by, claimed_at = now(), work_started_at = NULL,
+        claim_token = CASE WHEN picked.alone THEN gen_random_uuid() ELSE CAST(:token AS uuid) END,
+        lease_expires_at = now() + make_interval(secs => :lease_seconds)
+    FROM picked WHERE r.id = picked.id
+    RETURNING r.id, r.claim_token, r.created_at
+""")
+
+# S1 looks without locking, then takes one row at a time; whoever comes second gets no row back.
+CANDIDATES = text("""
+    (SELECT id FROM raw_signals
+     WHERE processing_status = 'processing' AND lease_expires_at < now() ORDER BY lease_expires_at LIMIT :n)
+    UNION ALL
+    (SELECT id FROM raw_signals
+     WHERE processing_status = 'pending' AND (lease_expires_at IS NULL OR lease_expires_at < now())
+     ORDER BY created_at, id LIMIT :n)
+    LIMIT :n
+""")
+
+# The SET reads the row as it was: `work_started_at` on the right-hand side is the dead worker's.
+CLAIM_ONE = text("""
+    UPDATE raw_signals
+    SET processing_status = 'processing', claimed_by = :claimed_by, claimed_at = now(), work_started_at = NULL,
+        claim_token = CASE WHEN processing_status = 'processing' AND work_started_at IS NOT NULL
+                           THEN gen_random_uuid() ELSE CAST(:token AS uuid) END,
+        lease_expires_at = now() + make_interval(secs => :lease_seconds)
+    WHERE id = :id AND ((processing_status = 'pending' AND (lease_expires_at IS NULL OR lease_expires_at < now()))
+                        OR (processing_status = 'processing' AND lease_expires_at < now()))
+    RETURNING id, claim_token, created_at
+""")
+
+# Who holds what a person asked for. In id order and waiting for locks: two people may ask for the same ids at once.
+LOCK_REQUESTED = text("""
+    SELECT id, processing_status, claimed_by, lease_expires_at,
+           lease_expires_at >= now() AS is_live
+    FROM raw_signals WHERE id = ANY(:ids) ORDER BY id FOR UPDATE
+""")
+
+# The database refuses to reopen a final signal unless this is said in the same transaction (see migration 0001).
+A_PERSON_ASKS = text("SET LOCAL signal_pipeline.requested = 'on'")
+
+# A person's claim: whatever the state, as long as nobody else is at it (checked under the lock above). A whole run
+# sets `processing` and starts counting attempts anew; a run of some assets only borrows token and lease.
+TAKE_REQUESTED = text("""
+    UPDATE raw_signals
+    SET processing_status = CASE WHEN :whole THEN 'processing' ELSE processing_status END,
+        attempts = CASE WHEN :whole AND processing_status IN ('completed', 'failed') THEN 0 ELSE attempts END,
+        claim_token = :token, claimed_by = :claimed_by, claimed_at = now(), work_started_at = NULL,
+        lease_expires_at = now() + make_interval(secs => :lease_seconds)
+    WHERE id = ANY(:ids)
+""")
+
+# The heartbeat. Only rows that still carry the token: a lease that was lost is never won back.
+RENEW = text("""
+    UPDATE raw_signals SET lease_expires_at = now() + make_interval(secs => :lease_seconds)
+    WHERE claim_token = :token RETURNING id
+""")
+
+# The fence: the first statement of every transaction that writes a signal's data. NO KEY, because the rows written
+# next reference this one; ORDER BY id, so that two fences never deadlock.
+FENCE = text("""
+    SELECT id FROM raw_signals WHERE id = ANY(:ids) AND claim_token = :token ORDER BY id FOR NO KEY UPDATE
+""")
+
+# The signal's own work begins: only now an attempt is counted, and committed before the work.
+START_WORK = text("""
+    UPDATE raw_signals
+    SET attempts = attempts + 1, work_started_at = now(),
+        lease_expires_at = now() + make_interval(secs => :lease_seconds)
+    WHERE id = :id AND claim_token = :token RETURNING attempts
+""")
+
+COMPLETE = text("""
+    UPDATE raw_signals
+    SET processing_status = 'completed', finalized_at = now(), meta = meta - 'failure',
+        claim_token = NULL, claimed_by = NULL, lease_expires_at = NULL, work_started_at = NULL
+    WHERE id = ANY(:ids) AND claim_token = :token AND processing_status = 'processing' RETURNING id
+""")
+
+FAIL = text("""
+    UPDATE raw_signals
+    SET processing_status = 'failed', finalized_at = now(),
+        meta = meta || jsonb_build_object('failure', CAST(:failure AS jsonb) || jsonb_build_object('at', now())),
+        claim_token = NULL, claimed_by = NULL, lease_expires_at = NULL, work_started_at = NULL
+    WHERE id = ANY(:ids) AND claim_token = :token AND processing_status = 'processing' RETURNING id
+""")
+
+# What a subset run borrowed goes back as it was. Only rows whose status it did not change.
+GIVE_BACK = text("""
+    UPDATE raw_signals
+    SET claim_token = NULL, claimed_by = NULL, lease_expires_at = NULL, work_started_at = NULL
+    WHERE claim_token = :token AND processing_status <> 'processing' RETURNING id
+""")
+
+# A worker that stops politely lets its lease end now, so that the next one need not wait for it. What it had not
+# finished is no crash: the attempt is given back.
+LET_GO = text("""
+    UPDATE raw_signals
+    SET lease_expires_at = now() - interval '1 millisecond', work_started_at = NULL,
+        attempts = CASE WHEN work_started_at IS NULL THEN attempts ELSE greatest(0, attempts - 1) END
+    WHERE claim_token = :token AND processing_status = 'processing' RETURNING id
+""")
+
+HELD = text("""
+    SELECT id FROM raw_signals WHERE claim_token = :token ORDER BY created_at, id
+""")
+
+LIVE_CLAIMS = text("""
+    SELECT claim_token, array_agg(id ORDER BY created_at, id) AS ids, bool_or(work_started_at IS NOT NULL) AS started
+    FROM raw_signals
+    WHERE lease_expires_at >= now() AND processing_status = 'processing' AND claimed_by = :claimed_by
+    GROUP BY claim_token ORDER BY min(created_at)
+""")
+
+RETRY_FAILED = text("""
+    UPDATE raw_signals
+    SET processing_status = 'pending', attempts = 0, finalized_at = NULL
+    WHERE processing_status = 'failed' AND lease_expires_at IS NULL
+      AND (CAST(:reason AS text) IS NULL OR meta -> 'failure' ->> 'reason' = :reason)
+    RETURNING id
+""")

@@ -1,0 +1,77 @@
+"""The engine: one small pool a process, with time limits everywhere.
+
+A server that goes silent must not hang a worker for ever: connecting, waiting for a lock, a statement and a dead TCP
+peer each have their own limit. Errors of the driver are wrapped once, here.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy
+from sqlalchemy import Engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from signal_pipeline.errors import DatabaseUnavailable
+from signal_pipeline.settings import DatabaseSettings
+
+DEAD_PEER_SECONDS = 30
+"""After this long without an acknowledgement a TCP connection counts as dead (the server may be cut off)."""
+
+
+def create_engine(url: str, settings: DatabaseSettings) -> Engine:
+    """An engine for the domain database at `url` (`postgresql+psycopg://…`). Connects lazily."""
+    options = {
+        "timezone": "UTC",
+        "statement_timeout": f"{settings.database_statement_timeout_seconds * 1000:.0f}",
+        "lock_timeout": f"{settings.database_lock_timeout_seconds * 1000:.0f}",
+        "idle_in_transaction_session_timeout": "600000",
+    }
+    return sqlalchemy.create_engine(
+        url,
+        pool_size=settings.database_pool_size,
+        max_overflow=5,
+        pool_timeout=settings.database_pool_timeout_seconds,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": settings.database_connect_timeout_seconds,
+            "application_name": "signal_pipeline",
+            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 4,
+            "tcp_user_timeout": DEAD_PEER_SECONDS * 1000,
+        },
+    )
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same statement may succeed when tried again: lost connections, deadlocks, serialization."""
+    if isinstance(error, DatabaseUnavailable | OperationalError | InterfaceError):
+        return True
+    return isinstance(error, DBAPIError) and (error.connection_invalidated or _sqlstate(error) in {"40001", "40P01"})
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
+
+
+def ping(engine: Engine) -> None:
+    """Raise `DatabaseUnavailable`, naming host and database but never the password, unless the server answers."""
+    with wrapped(engine), engine.connect() as conn:
+        conn.execute(text("SELECT 1"))
+
+
+@contextmanager
+def wrapped(engine: Engine) -> Iterator[None]:
+    """Turn the driver's connection errors into `DatabaseUnavailable`, with the cause kept."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        url = make_url(engine.url)
+        where = url.host or url.query.get("host") or "local socket"
+        raise DatabaseUnavailable(
+            f"Postgres at {where}:{url.port or 5432}, database {url.database!r}, does not answer: "
+            f"{str(error.orig).strip()}. Check DATABASE_URL and that the server is up."
+        ) from error

@@ -1,0 +1,241 @@
+"""The tables, as SQLAlchemy 2 models. States and their rules stand in the schema, not only in the code.
+
+Alembic's migrations create them (a test compares the two). The trigger that guards status changes is plain SQL in
+the migrations. Not here: queries.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from signal_pipeline.catalogue import COLUMNS
+from signal_pipeline.domain import PHASES, Status
+
+EMPTY_JSON = text("'{}'::jsonb")
+NEW_ID = text("gen_random_uuid()")
+CLOCK = text("clock_timestamp()")
+
+
+def one_of(column: str, values: type[Status]) -> str:
+    """The CHECK that mirrors an enum."""
+    return f"{column} IN ({', '.join(repr(v.value) for v in values)})"
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012  SQLAlchemy reads it once
+        str: Text,
+        float: Double,
+        datetime: DateTime(timezone=True),
+        UUID: Uuid,
+        dict[str, Any]: JSONB,
+        bytes: LargeBinary,
+    }
+
+
+class Equipment(Base):
+    """A motor, and what its plate says. Without motor data everything but the diagnosis works."""
+
+    __tablename__ = "equipment"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=NEW_ID)
+    name: Mapped[str] = mapped_column(unique=True)
+    pole_pairs: Mapped[int | None]
+    rated_speed_rpm: Mapped[float | None]
+    line_freq_hz: Mapped[float | None]
+    rated_current_a: Mapped[float | None]
+    rotor_bars: Mapped[int | None]
+    meta: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY_JSON)
+    created_at: Mapped[datetime] = mapped_column(server_default=CLOCK)
+
+
+class Source(Base):
+    """A CSV that was loaded: enough to find it again, to see that it has not changed, and to read any part of it."""
+
+    __tablename__ = "sources"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    path: Mapped[str]
+    sha256: Mapped[str] = mapped_column(unique=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    n_rows: Mapped[int] = mapped_column(BigInteger)
+    dialect: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY_JSON)
+    created_at: Mapped[datetime] = mapped_column(server_default=CLOCK)
+
+
+class RawSignal(Base):
+    """One recording, or one batch of a split one: its samples, its place in the file, and its state in the queue."""
+
+    __tablename__ = "raw_signals"
+    __table_args__ = (
+        CheckConstraint(one_of("processing_status", Status), name="processing_status"),
+        CheckConstraint(
+            "(claim_token IS NULL) = (lease_expires_at IS NULL) AND (claim_token IS NULL) = (claimed_by IS NULL)",
+            name="claim_is_whole",
+        ),
+        CheckConstraint("processing_status <> 'processing' OR claim_token IS NOT NULL", name="processing_is_claimed"),
+        CheckConstraint("attempts >= 0", name="attempts"),
+        CheckConstraint("file_hash IS NULL OR coalesce(meta ->> 'batch_index', '0') = '0'", name="hash_on_batch_0"),
+        CheckConstraint("lead_in >= 0 AND first_row >= lead_in", name="lead_in"),
+        Index("ix_raw_signals_status_created", "processing_status", text("created_at DESC")),
+        # The pending fetch reads this one: it holds the backlog only, however long the table grows.
+        Index("ix_raw_signals_pending", "created_at", "id", postgresql_where=text("processing_status = 'pending'")),
+        # Leases to renew, to reclaim and to look at; also the few rows that a person's subset run has borrowed.
+        Index("ix_raw_signals_lease", "lease_expires_at", postgresql_where=text("lease_expires_at IS NOT NULL")),
+        Index("ix_raw_signals_claim_token", "claim_token", postgresql_where=text("claim_token IS NOT NULL")),
+        Index("ix_raw_signals_source", "source_id", postgresql_where=text("source_id IS NOT NULL")),
+        Index("ix_raw_signals_equipment_recorded", "equipment_id", "recorded_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=NEW_ID)
+    equipment_id: Mapped[UUID] = mapped_column(ForeignKey("equipment.id"))
+    source_id: Mapped[UUID | None] = mapped_column(ForeignKey("sources.id", ondelete="CASCADE"))
+    file_name: Mapped[str | None]
+    file_hash: Mapped[str | None] = mapped_column(unique=True)
+    sample_rate_hz: Mapped[float | None]
+    recorded_at: Mapped[datetime] = mapped_column(server_default=CLOCK)
+    """Time of the *file's* first sample (not the batch's)."""
+
+    first_row: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    """The file's row of the first new sample; `lead_in` earlier ones are stored before it."""
+    lead_in: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    samples_count: Mapped[int | None]
+    """Samples stored per phase, lead-in included."""
+
+    phase_a: Mapped[bytes | None]
+    phase_b: Mapped[bytes | None]
+    phase_c: Mapped[bytes | None]
+    crc32_a: Mapped[int | None] = mapped_column(BigInteger)
+    crc32_b: Mapped[int | None] = mapped_column(BigInteger)
+    crc32_c: Mapped[int | None] = mapped_column(BigInteger)
+    meta: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY_JSON)
+
+    processing_status: Mapped[str] = mapped_column(server_default=text("'pending'"))
+    claim_token: Mapped[UUID | None]
+    claimed_by: Mapped[str | None]
+    claimed_at: Mapped[datetime | None]
+    lease_expires_at: Mapped[datetime | None]
+    work_started_at: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    created_at: Mapped[datetime] = mapped_column(server_default=CLOCK)
+    finalized_at: Mapped[datetime | None]
+
+
+class Feature(Base):
+    """A window's features; one column for each name of the catalogue and phase, NULL where the window cannot say."""
+
+    __table__ = Table(
+        "features",
+        Base.metadata,
+        Column("id", BigInteger, Identity(always=True), primary_key=True),
+        Column("raw_id", Uuid, ForeignKey("raw_signals.id", ondelete="CASCADE"), nullable=False),
+        Column("equipment_id", Uuid, ForeignKey("equipment.id"), nullable=False),
+        Column("window_start", DateTime(timezone=True), nullable=False),
+        Column("feature_version", Text, nullable=False),
+        Column("null_reasons", JSONB),
+        Column("embedding", ARRAY(REAL)),
+        *(Column(name, Double) for name in COLUMNS),
+        UniqueConstraint("raw_id", "window_start"),
+        Index("ix_features_equipment_window", "equipment_id", "window_start"),
+    )
+
+
+class HourlyFeatureSummary(Base):
+    """What an hour of one equipment's windows looked like; always recomputed whole from `features`."""
+
+    __table__ = Table(
+        "hourly_feature_summary",
+        Base.metadata,
+        Column("equipment_id", Uuid, ForeignKey("equipment.id"), primary_key=True),
+        Column("hour_start", DateTime(timezone=True), primary_key=True),
+        Column("windows", BigInteger, nullable=False),
+        *(Column(f"rms_{p}_{stat}", Double) for p in PHASES for stat in ("mean", "min", "max", "std")),
+        Column("updated_at", DateTime(timezone=True), nullable=False, server_default=CLOCK),
+    )
+
+
+class AnomalyScore(Base):
+    """How unusual one window was to one model. High is anomalous."""
+
+    __tablename__ = "anomaly_scores"
+    __table_args__ = (
+        UniqueConstraint("feature_id", "model_kind", "model_version"),
+        Index("ix_anomaly_scores_equipment_window", "equipment_id", "window_start"),
+        Index("ix_anomaly_scores_raw", "raw_id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    feature_id: Mapped[int] = mapped_column(ForeignKey("features.id", ondelete="CASCADE"))
+    raw_id: Mapped[UUID] = mapped_column(ForeignKey("raw_signals.id", ondelete="CASCADE"))
+    equipment_id: Mapped[UUID] = mapped_column(ForeignKey("equipment.id"))
+    window_start: Mapped[datetime]
+    model_kind: Mapped[str]
+    model_version: Mapped[str]
+    score: Mapped[float]
+    threshold: Mapped[float]
+    is_anomaly: Mapped[bool] = mapped_column(Boolean)
+    meta: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY_JSON)
+    created_at: Mapped[datetime] = mapped_column(server_default=CLOCK)
+
+
+class Forecast(Base):
+    """One forecast hour of one issue; issues are kept, so that they can be checked against what came."""
+
+    __tablename__ = "forecasts"
+    __table_args__ = (UniqueConstraint("equipment_id", "quantity", "issued_at", "hour_start"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    equipment_id: Mapped[UUID] = mapped_column(ForeignKey("equipment.id"))
+    quantity: Mapped[str]
+    issued_at: Mapped[datetime]
+    hour_start: Mapped[datetime]
+    model: Mapped[str]
+    mean: Mapped[float]
+    lower_80: Mapped[float | None]
+    upper_80: Mapped[float | None]
+    lower_95: Mapped[float | None]
+    upper_95: Mapped[float | None]
+    limit_value: Mapped[float | None]
+    exceedance_probability: Mapped[float | None]
+    meta: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY_JSON)
+    created_at: Mapped[datetime] = mapped_column(server_default=CLOCK)
+
+
+class Counter(Base):
+    """Totals that only grow, kept by the transaction that did the work. Sharded, so that workers do not queue."""
+
+    __tablename__ = "counters"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    shard: Mapped[int] = mapped_column(primary_key=True)
+    value: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))

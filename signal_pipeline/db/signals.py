@@ -1,0 +1,164 @@
+"""Raw signals as rows: what the work needs of one, what it leaves on it, and clearing its samples.
+
+Blobs stay encoded here; `ingest.codec` knows what is inside. Status and lease belong to `claims`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from signal_pipeline.db.json_values import clean_json
+from signal_pipeline.domain import PHASES
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSource:
+    """The CSV behind a signal, as it was when it was loaded."""
+
+    path: str
+    sha256: str
+    n_rows: int
+    dialect: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSignal:
+    """One row of `raw_signals` with its blobs and checksums, (a, b, c); None where a phase has no samples."""
+
+    id: UUID
+    equipment_id: UUID
+    file_name: str | None
+    file_hash: str | None
+    sample_rate_hz: float | None
+    recorded_at: datetime
+    first_row: int
+    lead_in: int
+    samples_count: int | None
+    phases: tuple[bytes | None, ...]
+    checksums: tuple[int | None, ...]
+    meta: dict[str, Any]
+    source: StoredSource | None
+
+    @property
+    def has_samples(self) -> bool:
+        return any(blob is not None for blob in self.phases)
+
+    @property
+    def n_rows(self) -> int | None:
+        """New rows of this signal, lead-in not counted."""
+        return None if self.samples_count is None else self.samples_count - self.lead_in
+
+
+LOAD = text("""
+    SELECT r.*, s.path AS source_path, s.sha256 AS source_sha256, s.n_rows AS source_rows, s.dialect AS source_dialect
+    FROM raw_signals AS r LEFT JOIN sources AS s ON s.id = r.source_id WHERE r.id = :id
+""")
+
+# The work on a signal succeeded: its worker's death from now on is not its fault (see START_WORK).
+WORK_DONE = text("""
+    UPDATE raw_signals AS r SET work_started_at = NULL, meta = r.meta || w.meta
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:metas AS jsonb[])) AS w (id, meta)
+    WHERE r.id = w.id
+""")
+
+STORE_PHASES = text("""
+    UPDATE raw_signals
+    SET phase_a = :phase_a, phase_b = :phase_b, phase_c = :phase_c,
+        crc32_a = :crc32_a, crc32_b = :crc32_b, crc32_c = :crc32_c,
+        samples_count = :samples_count
+    WHERE id = :id
+""")
+
+# Only batches of files that are wholly final: a neighbour that is still to be processed may need the file, too.
+CLEARABLE = text("""
+    SELECT r.source_id, s.path, s.sha256, array_agg(r.id ORDER BY r.id) AS ids
+    FROM raw_signals AS r JOIN sources AS s ON s.id = r.source_id
+    WHERE r.source_id IN (SELECT source_id FROM raw_signals WHERE id = ANY(:ids) AND source_id IS NOT NULL)
+    GROUP BY r.source_id, s.path, s.sha256
+    HAVING bool_and(r.processing_status IN ('completed', 'failed'))
+""")
+
+# Skips a row that somebody has just claimed again; its phases go with the next completion.
+CLEAR_PHASES = text("""
+    UPDATE raw_signals
+    SET phase_a = NULL, phase_b = NULL, phase_c = NULL, crc32_a = NULL, crc32_b = NULL, crc32_c = NULL
+    WHERE id IN (SELECT id FROM raw_signals
+                 WHERE id = ANY(:ids) AND processing_status = 'completed' AND claim_token IS NULL
+                   AND (phase_a IS NOT NULL OR phase_b IS NOT NULL OR phase_c IS NOT NULL)
+                 ORDER BY id FOR UPDATE SKIP LOCKED)
+    RETURNING id
+""")
+
+
+def load_signal(conn: Connection, signal_id: UUID) -> StoredSignal:
+    """The whole row. Raises `sqlalchemy.exc.NoResultFound` if it does not exist."""
+    row = conn.execute(LOAD, {"id": signal_id}).one()
+    source = None
+    if row.source_id is not None:
+        source = StoredSource(row.source_path, row.source_sha256, row.source_rows, row.source_dialect)
+    return StoredSignal(
+        id=row.id,
+        equipment_id=row.equipment_id,
+        file_name=row.file_name,
+        file_hash=row.file_hash,
+        sample_rate_hz=row.sample_rate_hz,
+        recorded_at=row.recorded_at,
+        first_row=row.first_row,
+        lead_in=row.lead_in,
+        samples_count=row.samples_count,
+        phases=tuple(getattr(row, f"phase_{p}") for p in PHASES),
+        checksums=tuple(getattr(row, f"crc32_{p}") for p in PHASES),
+        meta=row.meta,
+        source=source,
+    )
+
+
+def work_done(conn: Connection, metas: Mapping[UUID, Mapping[str, Any]]) -> None:
+    """Note that the own work on these signals succeeded, and merge what is to be said of it into `meta`."""
+    ids = list(metas)
+    conn.execute(WORK_DONE, {"ids": ids, "metas": [json.dumps(clean_json(metas[i])) for i in ids]})
+
+
+def store_phases(
+    conn: Connection,
+    signal_id: UUID,
+    *,
+    phases: Sequence[bytes | None],
+    checksums: Sequence[int | None],
+    samples_count: int,
+) -> None:
+    """Keep samples that came back from a CSV. The caller holds the fence."""
+    conn.execute(
+        STORE_PHASES,
+        {
+            "id": signal_id,
+            "samples_count": samples_count,
+            **{f"phase_{p}": blob for p, blob in zip(PHASES, phases, strict=True)},
+            **{f"crc32_{p}": crc for p, crc in zip(PHASES, checksums, strict=True)},
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Clearable:
+    """A file all of whose batches are final, and the signals cut from it."""
+
+    path: str
+    sha256: str
+    signal_ids: tuple[UUID, ...]
+
+
+def clearable(conn: Connection, signal_ids: Sequence[UUID]) -> tuple[Clearable, ...]:
+    """The files behind these signals that nobody needs in the database any more, if they still stand on disk."""
+    rows = conn.execute(CLEARABLE, {"ids": list(signal_ids)})
+    return tuple(Clearable(row.path, row.sha256, tuple(row.ids)) for row in rows)
+
+
+def clear_phases(conn: Connection, signal_ids: Sequence[UUID]) -> tuple[UUID, ...]:
+    """Drop the samples of completed signals; returns those that had any."""
+    return tuple(conn.execute(CLEAR_PHASES, {"ids": list(signal_ids)}).scalars())
