@@ -1,0 +1,89 @@
+"""Database URLs: from what a person wrote to what SQLAlchemy and Dagster need.
+
+Here: reading, normalising and hiding. Not here: connecting. No message shows a password, whatever is wrong with the
+URL, so errors name the variable and never quote its value.
+"""
+
+import re
+from typing import Final
+from urllib.parse import unquote
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from signal_pipeline.errors import SettingsError
+
+DOMAIN_DRIVER: Final = "postgresql+psycopg"
+"""psycopg 3: binary COPY for our own tables."""
+
+DAGSTER_DRIVER: Final = "postgresql+psycopg2"
+"""What dagster-postgres is written for."""
+
+DAGSTER_DATABASE: Final = "dagster"
+"""The sibling database of the domain's that Dagster's own storage lives in."""
+
+ACCEPTED_DRIVERS: Final = ("postgres", "postgresql", DOMAIN_DRIVER, DAGSTER_DRIVER)
+
+_SECRET_OPTIONS: Final = frozenset({"password", "sslpassword"})
+_MASK: Final = "***"
+
+
+def domain_url(url: str, *, variable: str = "DATABASE_URL") -> str:
+    """`url` as psycopg 3 takes it through SQLAlchemy; host, socket folder and options (`sslmode`, …) are kept.
+
+    Raises `SettingsError` naming `variable` when `url` is not one of a Postgres database.
+    """
+    return _text(_read(url, variable).set(drivername=DOMAIN_DRIVER))
+
+
+def dagster_url(domain: str, configured: str | None = None) -> str:
+    """The URL of Dagster's storage: `configured` (DAGSTER_DATABASE_URL), else a sibling of the `domain` database.
+
+    Raises `SettingsError` naming the variable when a URL cannot be read, or when the domain database already has the
+    sibling's name: the two must not share one.
+    """
+    if configured:
+        return _text(_read(configured, "DAGSTER_DATABASE_URL").set(drivername=DAGSTER_DRIVER))
+    parsed = _read(domain, "DATABASE_URL")
+    if parsed.database == DAGSTER_DATABASE:
+        raise SettingsError(
+            f"DATABASE_URL names the database {DAGSTER_DATABASE!r}, which Dagster's own storage would take: "
+            "rename the database, or set DAGSTER_DATABASE_URL to another one"
+        )
+    return _text(parsed.set(drivername=DAGSTER_DRIVER, database=DAGSTER_DATABASE))
+
+
+def redact(url: str) -> str:
+    """`url` for a log or a message: passwords replaced by ***, whether or not the rest can be read."""
+    try:
+        parsed = make_url(url.strip())
+    except (ArgumentError, ValueError):
+        without_userinfo = re.sub(r"//.*@", f"//{_MASK}@", url.strip())
+        return re.sub(r"(?i)(password=)[^&]*", rf"\g<1>{_MASK}", without_userinfo)
+    hidden = {name: _MASK for name in parsed.query if name.lower() in _SECRET_OPTIONS}
+    return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
+
+
+def _read(url: str, variable: str) -> URL:
+    try:
+        parsed = make_url(url.strip())
+    except (ArgumentError, ValueError):
+        # the parser's own message quotes pieces of the URL, which may be pieces of the password
+        raise SettingsError(
+            f"{variable} cannot be read as a URL. Expected postgresql://user:password@host:5432/database; "
+            "percent-encode special characters of the password, and name several hosts as ?host=a:5432&host=b:5432"
+        ) from None
+    if parsed.drivername not in ACCEPTED_DRIVERS:
+        raise SettingsError(
+            f"{variable} begins with {parsed.drivername!r}; accepted are {', '.join(ACCEPTED_DRIVERS)}, followed by ://"
+        )
+    if not parsed.database:
+        raise SettingsError(f"{variable} names no database: end it with /database")
+    parsed = parsed.set(database=unquote(parsed.database))
+    if parsed.host and parsed.host.lower().startswith("%2f"):  # libpq's other way to write a socket folder
+        parsed = parsed.set(host="").update_query_dict({"host": unquote(parsed.host)})
+    return parsed
+
+
+def _text(url: URL) -> str:
+    return url.render_as_string(hide_password=False)
