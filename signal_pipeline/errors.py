@@ -64,10 +64,6 @@ class ClaimLost(SignalPipelineError):
     """Another worker owns the signal now. Stop, and write nothing."""
 
 
-class ClaimRefused(SignalPipelineError):
-    """A person asked for a signal that another worker is processing; names the holder and until when."""
-
-
 class TransientError(SignalPipelineError):
     """May go away by itself: retried with backoff, never turned into a failed signal."""
 

@@ -145,10 +145,17 @@ HELD = text("""
     SELECT id FROM raw_signals WHERE claim_token = :token ORDER BY created_at, id
 """)
 
-LIVE_CLAIMS = text("""
-    SELECT claim_token, array_agg(id ORDER BY created_at, id) AS ids, bool_or(work_started_at IS NOT NULL) AS started
+# `meta.features` is written in the transaction that stores a signal's features, so it vouches for all of them.
+ALREADY_EXTRACTED = text("""
+    SELECT id, CAST(meta -> 'features' ->> 'windows' AS integer) AS windows FROM raw_signals
+    WHERE claim_token = :token AND meta -> 'features' ->> 'version' = :version
+""")
+
+OWN_CLAIMS = text("""
+    SELECT claim_token, array_agg(id ORDER BY created_at, id) AS ids, bool_and(lease_expires_at >= now()) AS is_live
     FROM raw_signals
-    WHERE lease_expires_at >= now() AND processing_status = 'processing' AND claimed_by = :claimed_by
+    WHERE lease_expires_at IS NOT NULL AND processing_status = 'processing'
+      AND (claimed_by = :claimed_by OR starts_with(claimed_by, :claimed_by || '/'))
     GROUP BY claim_token ORDER BY min(created_at)
 """)
 

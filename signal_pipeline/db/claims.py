@@ -14,9 +14,9 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Engine
 
 from signal_pipeline.db import claim_sql
-from signal_pipeline.db.json_values import clean_json
+from signal_pipeline.db.json_values import clean_text
 from signal_pipeline.domain import FailureReason, Stage
-from signal_pipeline.errors import ClaimLost, ClaimRefused
+from signal_pipeline.errors import ClaimLost
 from signal_pipeline.settings import ClaimSettings, ClaimStrategy
 
 
@@ -44,9 +44,9 @@ class Failure:
     stage: Stage
     message: str
 
-    def as_json(self) -> str:
-        fields = {"reason": self.reason, "stage": self.stage, "message": self.message[:4000]}
-        return json.dumps(clean_json(fields))
+    def as_dict(self) -> dict[str, str]:
+        fields = {"reason": self.reason.value, "stage": self.stage.value, "message": self.message[:4000]}
+        return {key: clean_text(value) for key, value in fields.items()}
 
 
 def claim_pending(engine: Engine, *, settings: ClaimSettings, claimed_by: str, limit: int | None = None) -> Claimed:
@@ -77,6 +77,13 @@ def _take_one_by_one(engine: Engine, n: int, parameters: dict[str, Any]) -> list
     return taken
 
 
+def already_extracted(engine: Engine, token: UUID, *, version: str) -> dict[UUID, int]:
+    """Held signals whose features of `version` are stored already (their batch died later), with their windows."""
+    with engine.connect() as conn:
+        rows = conn.execute(claim_sql.ALREADY_EXTRACTED, {"token": token, "version": version})
+        return {row.id: row.windows for row in rows}
+
+
 def _grouped(rows: Iterable[Any]) -> tuple[Claim, ...]:
     by_token: dict[UUID, list[UUID]] = defaultdict(list)
     for row in sorted(rows, key=lambda r: (r.created_at, r.id)):
@@ -84,48 +91,37 @@ def _grouped(rows: Iterable[Any]) -> tuple[Claim, ...]:
     return tuple(Claim(token, tuple(ids)) for token, ids in by_token.items())
 
 
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """What a person's request got: a claim (perhaps on nothing), and why each other signal was refused."""
+
+    claim: Claim
+    refused: dict[UUID, str]
+
+
 def claim_requested(
     engine: Engine, signal_ids: Sequence[UUID], *, settings: ClaimSettings, claimed_by: str, whole: bool
-) -> Claim:
-    """Claim exactly what a person asked for, whatever its state; `whole=False` borrows without changing the status.
+) -> Requested:
+    """Claim what a person asked for, whatever its state; `whole=False` borrows without changing the status.
 
-    Raises `ClaimRefused` if a signal does not exist or is held by a live worker: then nothing is claimed at all.
+    A signal that is unknown, or that a live worker holds, is refused by name; its neighbours are claimed.
     """
-    token = uuid4()
+    parameters = {"token": uuid4(), "claimed_by": claimed_by, "lease_seconds": settings.claim_lease_seconds}
     with engine.begin() as conn:
-        rows = conn.execute(claim_sql.LOCK_REQUESTED, {"ids": list(signal_ids)}).all()
-        _refuse_unknown(signal_ids, [row.id for row in rows])
-        _refuse_live([row for row in rows if row.is_live])
+        rows = {row.id: row for row in conn.execute(claim_sql.LOCK_REQUESTED, {"ids": list(signal_ids)})}
+        refused = {i: reason for i in signal_ids if (reason := _refusal(rows.get(i))) is not None}
+        taken = [i for i in signal_ids if i not in refused]
         conn.execute(claim_sql.A_PERSON_ASKS)
-        conn.execute(
-            claim_sql.TAKE_REQUESTED,
-            {
-                "ids": list(signal_ids),
-                "token": token,
-                "claimed_by": claimed_by,
-                "lease_seconds": settings.claim_lease_seconds,
-                "whole": whole,
-            },
-        )
-    return Claim(token, tuple(signal_ids))
+        conn.execute(claim_sql.TAKE_REQUESTED, {**parameters, "ids": taken, "whole": whole})
+    return Requested(Claim(parameters["token"], tuple(taken)), refused)
 
 
-def _refuse_unknown(asked: Sequence[UUID], found: Sequence[UUID]) -> None:
-    unknown = sorted(set(asked) - set(found))
-    if unknown:
-        raise ClaimRefused(
-            f"{len(unknown)} of {len(asked)} asked signals are not in raw_signals, the first: {unknown[0]}. "
-            "`signal-pipeline status` counts what is there."
-        )
-
-
-def _refuse_live(live: Sequence[Any]) -> None:
-    if live:
-        first = live[0]
-        raise ClaimRefused(
-            f"{len(live)} of the asked signals are being processed elsewhere, the first: {first.id}, held by "
-            f"{first.claimed_by} until {first.lease_expires_at:%Y-%m-%d %H:%M:%S} UTC. Try again after that."
-        )
+def _refusal(row: Any | None) -> str | None:
+    if row is None:
+        return "is not in raw_signals"
+    if row.is_live:
+        return f"is held by {row.claimed_by} until {row.lease_expires_at:%Y-%m-%d %H:%M:%S} UTC; try again after that"
+    return None
 
 
 def held(engine: Engine, token: UUID) -> Claim:
@@ -168,9 +164,16 @@ def complete(conn: Connection, token: UUID, signal_ids: Sequence[UUID]) -> None:
 
 def fail(conn: Connection, token: UUID, signal_ids: Sequence[UUID], failure: Failure) -> None:
     """processing -> failed, with the reason in `meta.failure`. Raises `ClaimLost` as `complete` does."""
-    parameters = {"ids": list(signal_ids), "token": token, "failure": failure.as_json()}
+    parameters = {"ids": list(signal_ids), "token": token, "failure": json.dumps(failure.as_dict())}
     done = conn.execute(claim_sql.FAIL, parameters).scalars().all()
     _all_ours(signal_ids, done)
+
+
+def fail_all(conn: Connection, token: UUID, failure: Failure) -> tuple[UUID, ...]:
+    """Whatever the token still holds in processing -> failed."""
+    ids = conn.execute(claim_sql.HELD, {"token": token}).scalars().all()
+    parameters = {"ids": list(ids), "token": token, "failure": json.dumps(failure.as_dict())}
+    return tuple(conn.execute(claim_sql.FAIL, parameters).scalars())
 
 
 def _all_ours(asked: Sequence[UUID], ours: Sequence[UUID]) -> None:
@@ -194,18 +197,18 @@ def let_go(engine: Engine, token: UUID) -> tuple[UUID, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class LiveClaim:
-    """A claim whose lease runs, and whether the work on any of its signals has begun."""
+class OwnClaim:
+    """A claim of one Dagster instance, and whether its lease still runs (expired ones are listed, too)."""
 
     claim: Claim
-    started: bool
+    is_live: bool
 
 
-def live_claims(engine: Engine, *, claimed_by: str) -> tuple[LiveClaim, ...]:
-    """The claims that `claimed_by` holds now, oldest first."""
+def own_claims(engine: Engine, *, claimed_by: str) -> tuple[OwnClaim, ...]:
+    """The claims in processing that `claimed_by`, or a part of it (`claimed_by/…`), took; oldest first."""
     with engine.connect() as conn:
-        rows = conn.execute(claim_sql.LIVE_CLAIMS, {"claimed_by": claimed_by}).all()
-    return tuple(LiveClaim(Claim(row.claim_token, tuple(row.ids)), row.started) for row in rows)
+        rows = conn.execute(claim_sql.OWN_CLAIMS, {"claimed_by": claimed_by}).all()
+    return tuple(OwnClaim(Claim(row.claim_token, tuple(row.ids)), row.is_live) for row in rows)
 
 
 def retry_failed(engine: Engine, *, reason: FailureReason | None = None) -> tuple[UUID, ...]:

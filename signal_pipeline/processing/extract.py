@@ -1,0 +1,168 @@
+"""Extraction of a batch: several signals at once in threads, results stored a group a transaction.
+
+The kernels release the GIL, so threads are enough (docs/decisions/). Memory is bounded by the number of threads: only
+features, never samples, wait to be stored. A signal that fails is marked at once; its neighbours go on.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TypeVar
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Connection
+
+from signal_pipeline.db import claims, counters
+from signal_pipeline.db.claims import Failure
+from signal_pipeline.db.engine import is_transient
+from signal_pipeline.db.features import store_features
+from signal_pipeline.db.signals import store_phases, work_done
+from signal_pipeline.domain import FailureReason
+from signal_pipeline.errors import ClaimLost, SignalError
+from signal_pipeline.ingest import codec
+from signal_pipeline.processing.batch import Batch, Outcome, Outcomes
+from signal_pipeline.processing.load import Recording
+from signal_pipeline.processing.signal_work import (
+    Extracted,
+    Progress,
+    Validated,
+    current_version,
+    extract_signal,
+    validate_signal,
+)
+from signal_pipeline.processing.worker import Worker, retrying
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+Work = Callable[[Worker, UUID, Progress], T]
+
+ROWS_A_TRANSACTION = 1000
+"""Features are stored when this many wait. Twenty signals a transaction are 2.5 times as fast as one."""
+
+
+def extract_batch(worker: Worker, batch: Batch) -> Outcomes:
+    """Extract every signal of `batch` and store its features and hours.
+
+    What an earlier worker of a queued batch has stored already is not computed again. Raises `ClaimLost` if another
+    worker took over, and transient database errors that outlast the retries.
+    """
+    outcomes = Outcomes()
+    if not batch.recompute:
+        version = current_version(worker.settings.features)
+        stored = claims.already_extracted(worker.engine, batch.token, version=version)
+        outcomes.done = {i: Outcome({"windows": stored[i], "features_new": 0}) for i in batch.signal_ids if i in stored}
+    pending: list[Extracted] = []
+    todo = [i for i in batch.signal_ids if i not in outcomes.done]
+    for signal_id, result in _in_threads(worker, batch, todo, extract_signal):
+        if isinstance(result, Failure):
+            _mark_failed(worker, batch, signal_id, result)
+            outcomes.failed[signal_id] = result
+            continue
+        pending.append(result)
+        if sum(len(e.features.window_starts) for e in pending) >= ROWS_A_TRANSACTION:
+            _store(worker, batch, pending, outcomes)
+            pending = []
+    if pending:
+        _store(worker, batch, pending, outcomes)
+    return outcomes
+
+
+def validate_batch(worker: Worker, batch: Batch) -> Outcomes:
+    """Load and validate every signal of `batch`, storing nothing: what `raw_signals` alone asks for."""
+    outcomes = Outcomes()
+    for signal_id, result in _in_threads(worker, batch, batch.signal_ids, _validation_details):
+        if isinstance(result, Failure):
+            outcomes.failed[signal_id] = result
+        else:
+            outcomes.done[signal_id] = result
+    return outcomes
+
+
+def _validation_details(worker: Worker, signal_id: UUID, progress: Progress) -> Outcome:
+    valid: Validated = validate_signal(worker, signal_id, progress)
+    return Outcome({"samples": valid.recording.n_samples, "sample_rate_hz": valid.grid.fs})
+
+
+def _in_threads(
+    worker: Worker, batch: Batch, signal_ids: Sequence[UUID], work: Work[T]
+) -> Iterator[tuple[UUID, T | Failure]]:
+    """Results as they come. No more signals are under way than there are threads."""
+    settings = worker.settings.features
+    n_threads = settings.feature_extraction_workers if settings.feature_extraction_parallel else 1
+    waiting = iter(signal_ids)
+    with ThreadPoolExecutor(n_threads, thread_name_prefix="extract") as pool:
+        running: dict[Future[T | Failure], UUID] = {}
+        while True:
+            while len(running) < n_threads and (signal_id := next(waiting, None)) is not None:
+                running[pool.submit(_guarded, worker, batch, signal_id, work)] = signal_id
+            if not running:
+                return
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield running.pop(future), future.result()
+
+
+def _guarded(worker: Worker, batch: Batch, signal_id: UUID, work: Work[T]) -> T | Failure:
+    """Count the attempt, then work. What is wrong with the signal becomes a `Failure`; all else is raised."""
+    lease = worker.settings.claims.claim_lease_seconds
+    retrying(lambda: claims.start_work(worker.engine, batch.token, signal_id, lease_seconds=lease))
+    progress = Progress()
+    try:
+        return work(worker, signal_id, progress)
+    except SignalError as error:
+        return Failure(error.reason, progress.stage, str(error))
+    except Exception as error:
+        if isinstance(error, ClaimLost) or is_transient(error):
+            raise
+        log.exception("signal.internal_error", signal=str(signal_id), stage=progress.stage.value)
+        return Failure(FailureReason.INTERNAL_ERROR, progress.stage, f"{type(error).__name__}: {error}")
+
+
+def _store(worker: Worker, batch: Batch, group: Sequence[Extracted], outcomes: Outcomes) -> None:
+    """Write a group of signals in one fenced transaction."""
+
+    def transaction() -> dict[UUID, int]:
+        with worker.engine.begin() as conn:
+            claims.fence(conn, batch.token, [e.features.raw_id for e in group])
+            stored = store_features(conn, [e.features for e in group])
+            work_done(conn, {e.features.raw_id: e.meta for e in group})
+            if worker.settings.ingest.retain_raw_signals:
+                for e in group:
+                    if e.backfilled is not None:
+                        _keep_samples(conn, e.features.raw_id, e.backfilled)
+            counters.add(conn, {"features_total": sum(stored.inserted.values())})
+        return stored.inserted
+
+    inserted = retrying(transaction)
+    for e in group:
+        new = inserted[e.features.raw_id]
+        outcomes.done[e.features.raw_id] = Outcome(e.details | {"features_new": new})
+        log.info("signal.extracted", signal=str(e.features.raw_id), claim=str(batch.token), new=new, **e.details)
+
+
+def _keep_samples(conn: Connection, signal_id: UUID, recording: Recording) -> None:
+    blobs = [
+        codec.encode(row) if there else None for row, there in zip(recording.phases, recording.present, strict=True)
+    ]
+    store_phases(
+        conn,
+        signal_id,
+        phases=blobs,
+        checksums=[None if blob is None else codec.checksum(blob) for blob in blobs],
+        samples_count=recording.n_samples,
+    )
+
+
+def _mark_failed(worker: Worker, batch: Batch, signal_id: UUID, failure: Failure) -> None:
+    """FAILED at once, so that it is known even if this run dies later. A subset run changes no status."""
+    log.warning("signal.failed", signal=str(signal_id), claim=str(batch.token), **failure.as_dict())
+    if not batch.whole:
+        return
+
+    def transaction() -> None:
+        with worker.engine.begin() as conn:
+            claims.fail(conn, batch.token, [signal_id], failure)
+            counters.add(conn, {f"signals_failed_total:{failure.reason.value}": 1})
+
+    retrying(transaction)

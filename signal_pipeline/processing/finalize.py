@@ -1,0 +1,67 @@
+"""The end of the work: completed, samples cleared where the settings say so, or let go for the next worker."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import UUID
+
+import structlog
+
+from signal_pipeline.db import claims, counters
+from signal_pipeline.db.claims import Failure
+from signal_pipeline.db.signals import clear_phases, clearable
+from signal_pipeline.domain import FailureReason, Stage
+from signal_pipeline.errors import FileRejected
+from signal_pipeline.ingest.csv_reader import sha256_of
+from signal_pipeline.ingest.sources import check_readable
+from signal_pipeline.processing.batch import Batch
+from signal_pipeline.processing.worker import Worker, retrying
+
+log = structlog.get_logger(__name__)
+
+
+def complete_batch(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> None:
+    """processing -> completed, all in one fenced transaction; then clear samples if RETAIN_RAW_SIGNALS is false."""
+    if not signal_ids:
+        return
+
+    def transaction() -> None:
+        with worker.engine.begin() as conn:
+            claims.complete(conn, batch.token, signal_ids)
+            counters.add(conn, {"signals_completed_total": len(signal_ids)})
+
+    retrying(transaction)
+    log.info("signals.completed", claim=str(batch.token), signals=len(signal_ids))
+    if not worker.settings.ingest.retain_raw_signals:
+        clear_samples(worker, signal_ids)
+
+
+def clear_samples(worker: Worker, signal_ids: Sequence[UUID]) -> int:
+    """Drop the samples of completed signals whose CSV still stands as it was loaded; returns how many rows had any."""
+    with worker.engine.connect() as conn:
+        files = clearable(conn, signal_ids)
+    cleared = 0
+    for file in files:
+        if not _still_there(worker, Path(file.path), file.sha256):
+            log.warning("samples.kept", file=Path(file.path).name, reason="its CSV is gone or has changed")
+            continue
+        with worker.engine.begin() as conn:
+            cleared += len(clear_phases(conn, file.signal_ids))
+    log.info("samples.cleared", signals=cleared)
+    return cleared
+
+
+def _still_there(worker: Worker, path: Path, sha256: str) -> bool:
+    settings = worker.settings.ingest
+    try:
+        check_readable(path, data_roots=settings.data_roots, max_bytes=settings.csv_max_bytes)
+    except FileRejected:
+        return False
+    return sha256_of(path) == sha256
+
+
+def cancel_batch(worker: Worker, batch: Batch, message: str) -> None:
+    """A person stopped the run: its unfinished signals are FAILED `cancelled`, or they would start by themselves again."""
+    failure = Failure(FailureReason.CANCELLED, Stage.FINALIZE, message)
+    with worker.engine.begin() as conn:
+        cancelled = claims.fail_all(conn, batch.token, failure)
+    log.warning("batch.cancelled", claim=str(batch.token), signals=len(cancelled))

@@ -1,0 +1,21 @@
+"""The whole work on a claim, without Dagster: what the ops do one after the other.
+
+For benchmarks, tests and anyone who wants to embed the pipeline elsewhere. The Dagster job does the same through
+the same functions, and adds only what people see.
+"""
+
+from signal_pipeline.processing.batch import Batch, Outcomes
+from signal_pipeline.processing.extract import extract_batch
+from signal_pipeline.processing.finalize import complete_batch
+from signal_pipeline.processing.heartbeat import Heartbeat
+from signal_pipeline.processing.score import score_batch
+from signal_pipeline.processing.worker import Worker
+
+
+def run_batch(worker: Worker, batch: Batch) -> Outcomes:
+    """Extract, score and finalize; returns what became of each signal."""
+    with Heartbeat(worker.engine, batch.token, lease_seconds=worker.settings.claims.claim_lease_seconds):
+        extracted = extract_batch(worker, batch)
+        scored = score_batch(worker, batch, list(extracted.done))
+        complete_batch(worker, batch, list(scored.done))
+    return Outcomes(done=scored.done, failed=extracted.failed | scored.failed)

@@ -1,0 +1,151 @@
+"""The work on one signal, up to but not including its first write: load, validate, extract.
+
+Pure of side effects but reading. Not here: which signals, in how many threads, and storing (`extract`).
+"""
+
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+from uuid import UUID
+
+from signal_pipeline.db.features import SignalFeatures, window_time
+from signal_pipeline.db.signals import StoredSignal, load_signal
+from signal_pipeline.domain import Stage
+from signal_pipeline.dsp.extract import FeatureBlock, extract_features
+from signal_pipeline.dsp.validation import ValidationSummary, validate_record
+from signal_pipeline.dsp.version import feature_version
+from signal_pipeline.dsp.windows import WindowGrid
+from signal_pipeline.errors import ValidationFailed
+from signal_pipeline.processing.load import Recording, load_recording
+from signal_pipeline.processing.worker import Worker, retrying
+from signal_pipeline.settings import FeatureSettings
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where the work on a signal stands, and how long each stage took (s)."""
+
+    stage: Stage = Stage.LOAD
+    seconds: dict[str, float] = field(default_factory=dict)
+    _since: float = field(default_factory=perf_counter)
+
+    def enter(self, stage: Stage) -> None:
+        now = perf_counter()
+        self.seconds[self.stage.value] = round(now - self._since, 6)
+        self.stage, self._since = stage, now
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """A signal whose samples are those of a measurement, on its window grid."""
+
+    signal: StoredSignal
+    recording: Recording
+    grid: WindowGrid
+    max_gap_samples: int
+    summary: ValidationSummary
+
+    @property
+    def windows(self) -> range:
+        """Numbers of the windows that this signal owns on its file's grid."""
+        return self.grid.owned(self.signal.first_row, self.recording.n_samples - self.signal.lead_in)
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """One signal's features, not stored yet; what goes into `meta`; and what people are shown."""
+
+    features: SignalFeatures
+    meta: dict[str, Any]
+    details: dict[str, Any]
+    backfilled: Recording | None
+
+
+def validate_signal(worker: Worker, signal_id: UUID, progress: Progress) -> Validated:
+    """Load and validate. Raises a `SignalError` that says what is wrong, and where."""
+    signal = retrying(lambda: _load_row(worker, signal_id))
+    recording = load_recording(signal, worker.settings.ingest)
+    progress.enter(Stage.VALIDATE)
+    grid = _grid(signal, worker.settings.features)
+    max_gap = max_gap_samples(grid.fs, worker.settings.features)
+    summary = validate_record(
+        recording.phases,
+        fs=grid.fs,
+        present=recording.present,
+        record_rows=recording.record_rows,
+        grid=grid,
+        max_gap_samples=max_gap,
+        whole=recording.whole,
+    )
+    return Validated(signal, recording, grid, max_gap, summary)
+
+
+def extract_signal(worker: Worker, signal_id: UUID, progress: Progress) -> Extracted:
+    """Load, validate and extract. Raises a `SignalError` that says what is wrong, and where."""
+    valid = validate_signal(worker, signal_id, progress)
+    progress.enter(Stage.EXTRACT)
+    block = extract_features(
+        valid.recording.phases,
+        grid=valid.grid,
+        start_row=valid.recording.start_row,
+        windows=valid.windows,
+        present=valid.recording.present,
+        max_gap_samples=valid.max_gap_samples,
+        bands_hz=worker.settings.features.feature_bands_hz,
+    )
+    progress.enter(Stage.STORE)
+    return _extracted(valid, block, current_version(worker.settings.features), progress)
+
+
+def _extracted(valid: Validated, block: FeatureBlock, version: str, progress: Progress) -> Extracted:
+    signal, recording, fs = valid.signal, valid.recording, valid.grid.fs
+    starts = [window_time(signal.recorded_at, int(row), fs) for row in block.start_rows]
+    skipped = {str(k): block.skipped[k] for k in sorted(block.skipped)}
+    validation = valid.summary.as_dict() | {
+        "windows_skipped": len(skipped),
+        "windows_skipped_first": dict(list(skipped.items())[:10]),
+    }
+    details = {
+        "windows": len(starts),
+        "windows_skipped": len(skipped),
+        "samples": recording.n_samples,
+        "sample_rate_hz": fs,
+        "seconds": dict(progress.seconds),
+    }
+    return Extracted(
+        features=SignalFeatures(signal.id, signal.equipment_id, version, starts, block.values, block.null_reasons),
+        meta={"validation": validation, "features": {"version": version, "windows": len(starts)}},
+        details=details,
+        backfilled=recording if recording.from_csv else None,
+    )
+
+
+def _load_row(worker: Worker, signal_id: UUID) -> StoredSignal:
+    with worker.engine.connect() as conn:
+        return load_signal(conn, signal_id)
+
+
+def _grid(signal: StoredSignal, settings: FeatureSettings) -> WindowGrid:
+    """The signal's window grid. Raises `ValidationFailed` for a sample rate that is none."""
+    fs = signal.sample_rate_hz
+    if fs is None:
+        raise ValidationFailed("sample_rate_hz is not set. Load the file with --sample-rate, in Hz.")
+    try:
+        return WindowGrid.for_rate(fs, window_ms=settings.window_ms, overlap=settings.window_overlap)
+    except ValueError as error:
+        raise ValidationFailed(f"sample_rate_hz: {error}") from error
+
+
+def max_gap_samples(fs: float, settings: FeatureSettings) -> int:
+    """MAX_GAP_MS in samples at `fs` Hz; at least 1 unless gaps are never to be filled."""
+    return max(1, int(fs * settings.max_gap_ms / 1000)) if settings.max_gap_ms > 0 else 0
+
+
+def current_version(settings: FeatureSettings) -> str:
+    """The `feature_version` of what these settings compute."""
+    return feature_version(
+        window_ms=settings.window_ms,
+        overlap=settings.window_overlap,
+        max_gap_ms=settings.max_gap_ms,
+        bands_hz=settings.feature_bands_hz,
+    )
