@@ -1,0 +1,234 @@
+"""Kernels over the power spectrum: its moments, entropy, flatness, rolloff, bands, and its strongest peaks.
+
+Not here: the transform (scipy's), the line frequency and its harmonics (`tones`), the table's columns. Imported
+lazily, see `compiled`. The taper is scaled so that |X[k]|² is the one-sided power of bin k. Power is float32, a
+block of it is summed in float32, blocks are summed in float64.
+"""
+
+# ruff: noqa: PLR0917 - the compiler knows no keyword-only arguments
+
+from typing import Final
+
+import numpy as np
+
+from signal_pipeline.dsp.arrays import F4, F8, I1, I4, I8, Float4
+from signal_pipeline.dsp.compiled import compiled
+
+NAMES: Final = (
+    "dominant_freq_hz", "spectral_centroid_hz", "spectral_bandwidth_hz", "spectral_rolloff_hz", "spectral_entropy",
+    "spectral_flatness", "total_power", "band_power_1", "band_power_2", "band_power_3", "band_power_4", "band_power_5",
+    "peak_1_freq_hz", "peak_1_amplitude", "peak_2_freq_hz", "peak_2_amplitude", "peak_3_freq_hz", "peak_3_amplitude",
+)  # fmt: skip
+"""What `describe` writes along the last axis of `out`, in this order."""
+
+_N_SHAPE: Final = 7
+_N_BANDS: Final = 5
+_N_PEAKS: Final = 3
+_BLOCK: Final = 256
+_ROLLOFF: Final = 0.85
+_PEAK_FLOOR: Final = 1e-8  # 80 dB below the strongest: the float32 transform's own noise stays below
+_PEAK_FIRST_BIN: Final = 4  # fewer cycles in the window, and the tone's own mirror image bends the peak
+_SMALLEST: Final = 0x0DA24260  # 1e-30 as the bits of a float32: the logarithm of an empty bin
+
+
+@compiled
+def _power(bins: F4, power: F4) -> None:
+    """|X|² from interleaved real and imaginary parts; the mean's bin is none of it."""
+    for k in range(power.shape[0]):
+        power[k] = bins[2 * k] * bins[2 * k] + bins[2 * k + 1] * bins[2 * k + 1]
+    power[0] = 0
+
+
+@compiled
+def _sum(power: F4) -> Float4:
+    total = np.float32(0)
+    for value in power:
+        total += value
+    return total
+
+
+@compiled
+def _largest(bits: I4) -> np.int32:
+    """Powers are not negative, so their bits order as they do, and integers vectorise without a thought for NaN."""
+    best = np.int32(0)
+    for value in bits:
+        best = max(best, value)
+    return best
+
+
+@compiled
+def _first_moment(power: F4) -> Float4:
+    total = np.float32(0)
+    for i in range(power.shape[0]):
+        total += np.float32(i) * power[i]
+    return total
+
+
+@compiled
+def _second_moment(power: F4, first: Float4) -> Float4:
+    """sum((first + i)²·power[i]) with `first` float32, the block's first bin seen from the centroid."""
+    total = np.float32(0)
+    for i in range(power.shape[0]):
+        distance = first + np.float32(i)
+        total += distance * distance * power[i]
+    return total
+
+
+@compiled
+def _logarithms(power: F4, bits: I4) -> tuple[Float4, Float4]:
+    """sum(log2 P) and sum(P·log2 P).
+
+    log2 by exponent and a polynomial in the mantissa on [sqrt(1/2), sqrt(2)), fitted at Chebyshev's points; off by
+    less than 1e-7. The library's logarithm takes a bin at a time, and would cost as much as the transform.
+    """
+    logs = products = np.float32(0)
+    for i in range(power.shape[0]):
+        value = np.int32(max(bits[i], np.int32(_SMALLEST)))
+        # 0x3F3504F3 is sqrt(1/2): from there up to sqrt(2) the exponent counts as 0
+        exponent = np.int32(np.int32(value - np.int32(0x3F3504F3)) >> np.int32(23))
+        t = np.int32(value - (exponent << np.int32(23))).view(np.float32) - np.float32(1)
+        q = np.float32(0.126148466)
+        q = q * t + np.float32(-0.207421035)
+        q = q * t + np.float32(0.215669859)
+        q = q * t + np.float32(-0.23892034)
+        q = q * t + np.float32(0.287918324)
+        q = q * t + np.float32(-0.360704828)
+        q = q * t + np.float32(0.48091061)
+        q = q * t + np.float32(-0.721347333)
+        q = q * t + np.float32(1.442695)
+        log = np.float32(exponent) + t * q
+        logs += log
+        products += log * power[i]
+    return logs, products
+
+
+@compiled
+def _band(power: F4, low: int, high: int) -> float:
+    total = 0.0
+    for start in range(low, high, _BLOCK):
+        total += float(_sum(power[start : min(start + _BLOCK, high)]))
+    return total
+
+
+@compiled
+def _rolloff(power: F4, sums: F8, total: float) -> int:
+    """The first bin up to which 85 % of the power lies."""
+    wanted = _ROLLOFF * total
+    reached = 0.0
+    block = 0
+    while block < sums.shape[0] - 1 and reached + sums[block] < wanted:
+        reached += sums[block]
+        block += 1
+    k = block * _BLOCK
+    reached += power[k]
+    while k < power.shape[0] - 1 and reached < wanted:
+        k += 1
+        reached += power[k]
+    return k
+
+
+@compiled
+def _shape(power: F4, df: float, sums: F8, peaks: I4, out: F8) -> None:
+    """Fill out (7,), `sums` and `peaks` (blocks,) of `power` (K,), its bins `df` Hz apart."""
+    bits = power.view(np.int32)
+    n = power.shape[0]
+    total = first = logs = products = 0.0
+    for block in range(sums.shape[0]):
+        start = block * _BLOCK
+        part = power[start : start + _BLOCK]
+        sums[block] = _sum(part)
+        peaks[block] = _largest(bits[start : start + _BLOCK])
+        total += sums[block]
+        first += _first_moment(part) + start * sums[block]
+        skip = 1 if block == 0 else 0  # the mean's bin has no logarithm to give
+        a, b = _logarithms(part[skip:], bits[start + skip : start + _BLOCK])
+        logs += float(a)
+        products += float(b)
+    centroid = first / total
+    second = 0.0
+    for block in range(sums.shape[0]):
+        start = block * _BLOCK
+        second += float(_second_moment(power[start : start + _BLOCK], np.float32(start - centroid)))
+    strongest = int(peaks.argmax()) * _BLOCK
+    while bits[strongest] != peaks.max():
+        strongest += 1
+    out[0] = df * strongest
+    out[1] = df * centroid
+    out[2] = df * np.sqrt(second / total)
+    out[3] = df * _rolloff(power, sums, total)
+    out[4] = min(1.0, max(0.0, (np.log2(total) - products / total) / np.log2(n - 1)))
+    out[5] = min(1.0, 2 ** (logs / (n - 1)) / (total / (n - 1)))
+    out[6] = total
+
+
+@compiled
+def _insert(power: F4, k: int, best: I8) -> None:
+    """Put bin k into `best`, ordered by power, where it belongs; -1 is an empty place."""
+    for place in range(best.shape[0]):
+        if best[place] < 0 or power[k] > power[best[place]]:
+            for later in range(best.shape[0] - 1, place, -1):
+                best[later] = best[later - 1]
+            best[place] = k
+            return
+
+
+@compiled
+def _find_peaks(power: F4, peaks: I4, best: I8) -> None:
+    """The strongest local maxima, into `best`: only blocks that can hold one are looked at, and `peaks` used up."""
+    heights = peaks.view(np.float32)
+    best[:] = -1
+    floor = heights.max() * np.float32(_PEAK_FLOOR)
+    for _ in range(peaks.shape[0]):
+        block = int(peaks.argmax())
+        height = heights[block]
+        peaks[block] = -1  # looked at
+        if height < floor or (best[-1] >= 0 and height <= power[best[-1]]):
+            return
+        for k in range(max(block * _BLOCK, _PEAK_FIRST_BIN), min((block + 1) * _BLOCK, power.shape[0] - 2)):
+            if power[k] > power[k - 1] and power[k] >= power[k + 1] and power[k] >= floor:
+                _insert(power, k, best)
+
+
+@compiled
+def _read_peak(power: F4, k: int, df: float, gain: float, out: F8) -> None:
+    """Frequency and amplitude of the tone whose Hann-windowed line peaks in bin k; `gain` turns |X| into A."""
+    left, middle, right = np.sqrt(power[k - 1]), np.sqrt(power[k]), np.sqrt(power[k + 1])
+    delta = 2.0 * (right - left) / (left + 2 * middle + right)
+    line = 1.0 if abs(delta) < 1e-9 else np.sin(np.pi * delta) / (np.pi * delta * (1 - delta * delta))
+    out[0] = df * (k + delta)
+    out[1] = gain * middle / line
+
+
+@compiled
+def describe(
+    bins: F4, power: F4, status: I1, scales: F8, bands: I8, df: float, gain: float, half_last: bool, out: F8
+) -> None:
+    """Describe the spectra of a chunk.
+
+    In: bins (C, 3, 2K) float32, the interleaved transform; status (C,), 0 where the window counts; scales (C, 3),
+    A, 0 where there is no spectrum; bands (5, 2) bins, empty where low = high; df, Hz between bins; gain, the
+    amplitude that |X| = 1 means; half_last, whether the last bin is Nyquist's, which has no twin. Out: power
+    (C, 3, K) float32, relative to scale²; out (C, 3, 18), NaN where undefined.
+    """
+    n_blocks = (power.shape[2] + _BLOCK - 1) // _BLOCK
+    sums, peaks, best = np.empty(n_blocks), np.empty(n_blocks, np.int32), np.empty(_N_PEAKS, np.int64)
+    out[:] = np.nan
+    for slot in range(out.shape[0]):
+        for phase in range(3):
+            scale = scales[slot, phase]
+            if status[slot] != 0 or scale == 0:
+                continue
+            p, row = power[slot, phase], out[slot, phase]
+            _power(bins[slot, phase], p)
+            if half_last:
+                p[-1] *= np.float32(0.5)
+            _shape(p, df, sums, peaks, row[:_N_SHAPE])
+            row[_N_SHAPE - 1] *= scale * scale
+            for band in range(_N_BANDS):
+                if bands[band, 0] < bands[band, 1]:
+                    row[_N_SHAPE + band] = scale * scale * _band(p, bands[band, 0], bands[band, 1])
+            _find_peaks(p, peaks, best)
+            for rank in range(_N_PEAKS):
+                if best[rank] >= 0:
+                    place = _N_SHAPE + _N_BANDS + 2 * rank
+                    _read_peak(p, best[rank], df, scale * gain, row[place : place + 2])
