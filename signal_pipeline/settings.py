@@ -7,7 +7,6 @@ are read once, at the door, by `load_settings`; no room below reads the environm
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -106,7 +105,6 @@ class ClaimSettings(_Group):
     claim_lease_seconds: float = Field(60, ge=1, le=3600, description="renewed at a third of it")
     claim_max_attempts: int = Field(3, ge=1, le=100, description="then FAILED crash_loop")
     claim_max_runs: int = Field(2, ge=1, le=64, description="batch runs of one instance at the same time")
-    instance_id: UUID | None = Field(None, description="names this Dagster instance in claims; unset: made on first start")
 
 
 class ModelSettings(_Group):

@@ -1,0 +1,1 @@
+"""How the pipeline is watched: logs, status, health. Reads the database; changes nothing."""

@@ -1,4 +1,4 @@
-"""A batch under way: which signals, under which token, and what became of each. Plain data, passed from step to step."""
+"""A batch under way: which signals, under which token, and what became of each. Plain data, passed along."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -10,9 +10,9 @@ from signal_pipeline.db import claims, counters
 from signal_pipeline.db.claims import Failure
 from signal_pipeline.db.signals import clear_phases, clearable
 from signal_pipeline.domain import FailureReason, Stage
-from signal_pipeline.errors import FileRejected
+from signal_pipeline.errors import CSVLoaderError, FileRejected
 from signal_pipeline.ingest.csv_reader import sha256_of
-from signal_pipeline.ingest.sources import check_readable
+from signal_pipeline.ingest.sources import check_source
 from signal_pipeline.processing.batch import Batch
 from signal_pipeline.processing.worker import Worker, retrying
 
@@ -53,15 +53,15 @@ def clear_samples(worker: Worker, signal_ids: Sequence[UUID]) -> int:
 def _still_there(worker: Worker, path: Path, sha256: str) -> bool:
     settings = worker.settings.ingest
     try:
-        check_readable(path, data_roots=settings.data_roots, max_bytes=settings.csv_max_bytes)
-    except FileRejected:
+        source = check_source(path, data_roots=settings.data_roots, max_bytes=settings.csv_max_bytes)
+        return sha256_of(source.path) == sha256
+    except (FileRejected, CSVLoaderError):
         return False
-    return sha256_of(path) == sha256
 
 
-def cancel_batch(worker: Worker, batch: Batch, message: str) -> None:
-    """A person stopped the run: its unfinished signals are FAILED `cancelled`, or they would start by themselves again."""
+def cancel_batch(worker: Worker, token: UUID, message: str) -> None:
+    """A person stopped the run: unfinished signals are FAILED `cancelled`, or they would start by themselves again."""
     failure = Failure(FailureReason.CANCELLED, Stage.FINALIZE, message)
     with worker.engine.begin() as conn:
-        cancelled = claims.fail_all(conn, batch.token, failure)
-    log.warning("batch.cancelled", claim=str(batch.token), signals=len(cancelled))
+        cancelled = claims.fail_all(conn, token, failure)
+    log.warning("batch.cancelled", claim=str(token), signals=len(cancelled))

@@ -10,13 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signal_pipeline.db.signals import StoredSignal
-from signal_pipeline.domain import PHASES, FailureReason
+from signal_pipeline.domain import PHASES, FailureReason, RejectionReason
+from signal_pipeline.dsp.windows import WindowGrid
 from signal_pipeline.errors import CorruptBlob, CSVLoaderError, FileRejected
 from signal_pipeline.ingest import codec
-from signal_pipeline.ingest.csv_reader import read_rows, sha256_of
+from signal_pipeline.ingest.csv_reader import read_batches, read_rows, sha256_of
 from signal_pipeline.ingest.dialect import CsvDialect
-from signal_pipeline.ingest.sources import check_readable
+from signal_pipeline.ingest.sources import check_source
 from signal_pipeline.settings import IngestSettings
+
+
+MAX_ROWS = 32 * 1024 * 1024
+"""Of a CSV that is read whole; 128 MiB a phase."""
+
+FAILURES = {
+    RejectionReason.NOT_FOUND: FailureReason.FILE_MISSING,
+    RejectionReason.TOO_LARGE: FailureReason.TOO_LARGE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +79,11 @@ def _decode(signal: StoredSignal) -> NDArray[np.float32]:
     if signal.samples_count is None:
         raise CorruptBlob("samples_count is not set: without it a blob's size cannot be checked before it is unpacked")
     phases = np.full((len(PHASES), signal.samples_count), np.nan, dtype=np.float32)
-    for i, (name, blob, expected) in enumerate(zip(PHASES, signal.phases, signal.checksums, strict=True)):
+    for i, (name, blob, crc32) in enumerate(zip(PHASES, signal.phases, signal.checksums, strict=True)):
         if blob is None:
             continue
-        found = codec.checksum(blob)
-        if expected is not None and found != expected:
-            raise CorruptBlob(f"phase_{name}: CRC32 is {found:#010x}, the row says {expected:#010x}")
         try:
-            phases[i] = codec.decode(blob, samples_count=signal.samples_count)
+            phases[i] = codec.decode(blob, samples_count=signal.samples_count, crc32=crc32)
         except CorruptBlob as error:
             raise CorruptBlob(f"phase_{name}: {error}") from error
     return phases
@@ -90,24 +97,50 @@ def _read_again(signal: StoredSignal, settings: IngestSettings) -> NDArray[np.fl
             "no samples and no file name: nothing to process. Store phase_a/b/c, or name a CSV in file_name.",
             reason=FailureReason.FILE_MISSING,
         )
-    path = Path(name)
+    path = _checked(Path(name), signal.source.sha256 if signal.source else signal.file_hash, settings)
+    byte_offset = signal.meta.get("byte_offset")
+    if signal.source is None or signal.samples_count is None or byte_offset is None:
+        return _read_whole(path, signal)
+    return read_rows(
+        path,
+        dialect=CsvDialect.from_json(signal.source.dialect),
+        start_row=signal.first_row - signal.lead_in,
+        n_rows=signal.samples_count,
+        byte_offset=byte_offset,
+    )
+
+
+def _checked(path: Path, sha256: str | None, settings: IngestSettings) -> Path:
+    """The resolved path, if the file may be read and still is the one that was loaded."""
     try:
-        check_readable(path, data_roots=settings.data_roots, max_bytes=settings.csv_max_bytes)
+        source = check_source(path, data_roots=settings.data_roots, max_bytes=settings.csv_max_bytes)
     except FileRejected as error:
-        reason = FailureReason.TOO_LARGE if error.reason == "too_large" else FailureReason.FILE_MISSING
+        reason = FAILURES.get(error.reason, FailureReason.CSV_ERROR)
         raise CSVLoaderError(str(error), reason=reason) from error
-    expected = signal.source.sha256 if signal.source else signal.file_hash
-    if expected is not None and sha256_of(path) != expected:
+    if sha256 is not None and sha256_of(source.path) != sha256:
         raise CSVLoaderError(
-            f"{path.name} has changed since it was loaded (SHA-256 is not {expected[:12]}…). "
+            f"{source.name} has changed since it was loaded (its SHA-256 was {sha256[:12]}…). "
             "Put the old file back, or ingest the new one.",
             reason=FailureReason.FILE_CHANGED,
         )
-    dialect = CsvDialect.from_json(signal.source.dialect) if signal.source else CsvDialect()
-    return read_rows(
-        path,
-        dialect=dialect,
-        start_row=signal.first_row - signal.lead_in,
-        n_rows=signal.samples_count,
-        byte_offset=signal.meta.get("byte_offset"),
-    )
+    return source.path
+
+
+def _read_whole(path: Path, signal: StoredSignal) -> NDArray[np.float32]:
+    """All rows of a CSV that another program registered by name only, in the default dialect."""
+    any_grid = WindowGrid(1.0, window_length=2, hop_length=1)
+    batches = iter(read_batches(path, dialect=CsvDialect(), grid=any_grid, batch_rows=MAX_ROWS))
+    samples = next(batches).samples
+    if next(batches, None) is not None:
+        raise CSVLoaderError(
+            f"more than {MAX_ROWS} rows in one signal; load it with `signal-pipeline ingest`, which splits it",
+            reason=FailureReason.TOO_LARGE,
+        )
+    start = signal.first_row - signal.lead_in
+    end = samples.shape[1] if signal.samples_count is None else start + signal.samples_count
+    if end > samples.shape[1]:
+        raise CSVLoaderError(
+            f"the row promises rows {start + 1} to {end}, the file has {samples.shape[1]}",
+            reason=FailureReason.FILE_CHANGED,
+        )
+    return np.ascontiguousarray(samples[:, start:end])

@@ -1,0 +1,35 @@
+"""Structured logs: one line a key step, with signal, claim and run; for people or for machines."""
+
+import logging
+import sys
+
+import structlog
+
+from signal_pipeline.settings import AppSettings
+
+QUIET = ("sqlalchemy", "alembic.runtime.migration", "numba", "urllib3", "asyncio")
+"""Loggers of others that stay at WARNING whatever LOG_LEVEL says."""
+
+
+def configure_logging(settings: AppSettings) -> None:
+    """Send our lines to standard error, as LOG_FORMAT and LOG_LEVEL say. Calling it again changes nothing."""
+    level = logging.getLevelNamesMapping()[settings.log_level]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if settings.log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,93 @@
+"""The assets: one graph of ops makes everything that belongs to a signal, one partition a signal.
+
+Why one `graph_multi_asset` and not four assets: a run takes a batch, some of its signals fail, and only this form
+shows exactly those as failed partitions (docs/decisions/0001). Not here: what belongs to an equipment or to all.
+"""
+
+from typing import Any
+
+from dagster import (
+    AssetKey,
+    AssetsDefinition,
+    AssetSpec,
+    BackfillPolicy,
+    GraphOut,
+    MetadataValue,
+    TableColumn,
+    TableSchema,
+    graph,
+)
+
+from signal_pipeline.catalogue import column_info
+from signal_pipeline.orchestration import ops
+from signal_pipeline.orchestration.partitions import SIGNALS
+
+OWNERS = ["team:signal-pipeline"]
+
+DESCRIPTIONS = {
+    ops.RAW_SIGNALS: "Recordings of three phase currents, loaded and validated. One partition a signal (a row of "
+    "`raw_signals`); a failed partition is a signal whose `meta.failure` says why.",
+    ops.FEATURES: "Features of each window of 1000 ms (half overlap), per phase and across phases. Unique by "
+    "`(raw_id, window_start)`; recomputing changes nothing unless the settings or the code changed.",
+    ops.HOURLY: "Mean, minimum, maximum and deviation of each phase's RMS by equipment and hour, always recomputed "
+    "whole from the stored features.",
+    ops.SCORES: "How unusual each window is to the latest model. Without a manifest: `scored=0, reason=no_manifest`.",
+}
+
+DEPENDENCIES: dict[AssetKey, set[AssetKey]] = {
+    ops.RAW_SIGNALS: set(),
+    ops.FEATURES: {ops.RAW_SIGNALS},
+    ops.HOURLY: {ops.FEATURES},
+    ops.SCORES: {ops.FEATURES},
+}
+
+
+@graph(name="signals", out={key.to_python_identifier(): GraphOut() for key in ops.PER_SIGNAL})
+def signal_graph() -> dict[str, Any]:
+    """claim -> extract -> summarize -> score -> finalize."""
+    claimed, raw_signals = ops.claim_signals()
+    extracted, features = ops.extract(claimed)
+    summarized, hours = ops.summarize(extracted)
+    scores = ops.finalize(ops.score(summarized))
+    return {
+        "raw_signals": raw_signals,
+        "features": features,
+        "hourly_feature_summary": hours,
+        "anomaly_scores": scores,
+    }
+
+
+def feature_schema() -> TableSchema:
+    """Columns of `features` with unit and meaning, from the catalogue."""
+    columns = [
+        TableColumn(c.name, "double precision", description=f"{c.meaning} [{c.unit}]", tags={"unit": c.unit or "1"})
+        for c in column_info()
+    ]
+    return TableSchema([TableColumn("raw_id", "uuid"), TableColumn("window_start", "timestamptz"), *columns])
+
+
+def build_signal_assets(*, signals_a_run: int) -> AssetsDefinition:
+    """The per-signal assets; a backfill is cut into runs of `signals_a_run`."""
+    assets = AssetsDefinition.from_graph(
+        signal_graph,
+        keys_by_output_name={key.to_python_identifier(): key for key in ops.PER_SIGNAL},
+        internal_asset_deps={key.to_python_identifier(): deps for key, deps in DEPENDENCIES.items()},
+        partitions_def=SIGNALS,
+        can_subset=True,
+        backfill_policy=BackfillPolicy.multi_run(max_partitions_per_run=signals_a_run),
+    )
+    return assets.map_asset_specs(_described)
+
+
+def _described(spec: AssetSpec) -> AssetSpec:
+    table = spec.key.to_python_identifier()
+    metadata: dict[str, Any] = {"dagster/table_name": f"public.{table}"}
+    if spec.key == ops.FEATURES:
+        metadata["dagster/column_schema"] = MetadataValue.table_schema(feature_schema())
+    return spec.replace_attributes(
+        description=DESCRIPTIONS[spec.key],
+        group_name="signals",
+        owners=OWNERS,
+        kinds={"postgres", "numpy"} if spec.key == ops.FEATURES else {"postgres"},
+        metadata=metadata,
+    )

@@ -1,0 +1,44 @@
+"""What a tick of the sensor decides, as pure functions: no Dagster call, no database.
+
+A claim without a run is one whose tick died between claim and run request: it is asked for again, under the same run
+key. A claim whose run waits in the queue is kept alive by the sensor. A claim whose run a person cancelled is failed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from signal_pipeline.db.claims import Claim, OwnClaim
+
+
+class RunStage(StrEnum):
+    """How far the runs of a claim have come: the least advanced one that is not over."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    CANCELLED = "cancelled"
+    OVER = "over"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do with the instance's own claims, and how many new batches there is room for."""
+
+    ask_again: tuple[Claim, ...]
+    keep_alive: tuple[UUID, ...]
+    cancel: tuple[UUID, ...]
+    new_batches: int
+
+
+def plan(own: Sequence[OwnClaim], runs: Mapping[UUID, RunStage], *, max_runs: int) -> Plan:
+    """Sort the instance's claims by what their runs are at.
+
+    `runs` maps tokens to the stage of their runs; a token without an entry has no run. New batches are claimed only
+    while those not yet running are fewer than the slots, so that leases do not run out in a queue.
+    """
+    ask_again = tuple(c.claim for c in own if c.is_live and c.claim.token not in runs)
+    waiting = tuple(c.claim.token for c in own if runs.get(c.claim.token) is RunStage.WAITING)
+    cancelled = tuple(c.claim.token for c in own if runs.get(c.claim.token) is RunStage.CANCELLED)
+    room = max_runs - len(ask_again) - len(waiting)
+    return Plan(ask_again, waiting, cancelled, max(0, room))

@@ -1,0 +1,215 @@
+"""The ops: claim, extract, summarize, score, finalize. Each calls one step of `processing` and tells Dagster about it.
+
+All of them: run under a heartbeat, log a materialization for every signal that went through, yield `data` only if a
+later op was selected, and never yield `asset` (a yielded asset output would materialize the whole range). The last op
+of the run (which one that is depends on the selection) concludes it: see `conclusion`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from uuid import UUID
+
+import structlog
+from dagster import AssetKey, AssetMaterialization, In, OpExecutionContext, Out, Output, op
+
+from signal_pipeline.db import claims
+from signal_pipeline.db.hours import hours_of_signals, lock_hours, recompute_hours
+from signal_pipeline.errors import ClaimLost
+from signal_pipeline.orchestration.conclusion import concluding
+from signal_pipeline.orchestration.run_state import CLAIM_TAG, RunState, sensor_token
+from signal_pipeline.processing.batch import Batch, Outcome, Outcomes
+from signal_pipeline.processing.extract import extract_batch, validate_batch
+from signal_pipeline.processing.finalize import complete_batch
+from signal_pipeline.processing.heartbeat import Heartbeat
+from signal_pipeline.processing.score import score_batch
+from signal_pipeline.processing.stored import require_features
+from signal_pipeline.processing.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+RAW_SIGNALS = AssetKey("raw_signals")
+FEATURES = AssetKey("features")
+HOURLY = AssetKey("hourly_feature_summary")
+SCORES = AssetKey("anomaly_scores")
+PER_SIGNAL = (RAW_SIGNALS, FEATURES, HOURLY, SCORES)
+
+DATA = Out(RunState, is_required=False)
+ASSET = Out(is_required=False)
+RESOURCES = {"worker"}
+Results = Iterator[Output[RunState]]
+
+
+def selected(context: OpExecutionContext, key: AssetKey) -> bool:
+    return key in context.selected_asset_keys
+
+
+def is_whole(context: OpExecutionContext) -> bool:
+    """Whether the run makes every per-signal asset, and so owns the signals' status."""
+    return set(PER_SIGNAL) <= set(context.selected_asset_keys)
+
+
+def tell(context: OpExecutionContext, key: AssetKey, done: Mapping[UUID, Outcome]) -> None:
+    """A materialization of `key` for each signal, if the run was asked for it."""
+    if selected(context, key):
+        for signal_id, outcome in done.items():
+            context.log_event(AssetMaterialization(key, partition=str(signal_id), metadata=outcome.details))
+
+
+def step(
+    context: OpExecutionContext, state: RunState, work: Callable[[Worker, RunState], RunState]
+) -> Iterator[Output[RunState]]:
+    """Do `work` under a heartbeat; then hand on, or conclude the run if no later op was selected."""
+    worker: Worker = context.resources.worker
+    is_last = "data" not in context.selected_output_names
+    with concluding(context, worker, state.batch) as conclude:
+        if state.alive:
+            with Heartbeat(worker.engine, state.batch.token, lease_seconds=worker.settings.claims.claim_lease_seconds):
+                state = work(worker, state)
+        if is_last:
+            conclude(state)
+    if not is_last:
+        yield Output(state, "data")
+
+
+@op(
+    out={"data": DATA, "asset": ASSET},
+    required_resource_keys=RESOURCES,
+    description="Verifies the claim under which the sensor started this run, or claims what a person asked for.",
+)
+def claim_signals(context: OpExecutionContext) -> Results:
+    worker: Worker = context.resources.worker
+    yield from step(context, take(context, worker), _validate_if_asked_alone(context))
+
+
+def take(context: OpExecutionContext, worker: Worker) -> RunState:
+    """The signals of this run: those of its partitions that carry its token."""
+    token = sensor_token(context.run)
+    asked = tuple(context.partition_keys)
+    if token is not None:
+        held = {str(i): i for i in claims.held(worker.engine, token).signal_ids}
+        mine = tuple(held[key] for key in asked if key in held)
+        if not mine:
+            raise ClaimLost(f"none of the {len(asked)} signals of this run carries its claim {token} any more")
+        return RunState(Batch(token, mine), alive=mine)
+    return _take_requested(context, worker, asked)
+
+
+def _take_requested(context: OpExecutionContext, worker: Worker, asked: tuple[str, ...]) -> RunState:
+    ids, refused = _signal_ids(asked)
+    whole = is_whole(context)
+    got = claims.claim_requested(
+        worker.engine, ids, settings=worker.settings.claims, claimed_by=worker.name, whole=whole
+    )
+    context.instance.add_run_tags(context.run_id, {CLAIM_TAG: str(got.claim.token)})
+    refused |= {str(i): reason for i, reason in got.refused.items()}
+    for key, reason in refused.items():
+        context.log.warning(f"{key} {reason}")
+    batch = Batch(got.claim.token, got.claim.signal_ids, whole=whole, recompute=True)
+    return RunState(batch, alive=batch.signal_ids, refused=refused)
+
+
+def _signal_ids(keys: tuple[str, ...]) -> tuple[list[UUID], dict[str, str]]:
+    ids: list[UUID] = []
+    refused: dict[str, str] = {}
+    for key in keys:
+        try:
+            ids.append(UUID(key))
+        except ValueError:
+            refused[key] = "is not a signal's id (a UUID of raw_signals)"
+    return ids, refused
+
+
+def _validate_if_asked_alone(context: OpExecutionContext) -> Callable[[Worker, RunState], RunState]:
+    """`raw_signals` without `features`: load and validate only. Else extraction validates on its way."""
+
+    def work(worker: Worker, state: RunState) -> RunState:
+        if not selected(context, RAW_SIGNALS) or selected(context, FEATURES):
+            return state
+        outcomes = validate_batch(worker, state.batch)
+        tell(context, RAW_SIGNALS, outcomes.done)
+        return state.after(outcomes)
+
+    return work
+
+
+@op(
+    ins={"claimed": In(RunState)},
+    out={"data": DATA, "asset": ASSET},
+    required_resource_keys=RESOURCES,
+    description="Loads, validates and extracts all windows of all phases at once; stores features and hours.",
+)
+def extract(context: OpExecutionContext, claimed: RunState) -> Results:
+    def work(worker: Worker, state: RunState) -> RunState:
+        if not selected(context, FEATURES):
+            return state
+        outcomes = extract_batch(worker, state.batch)
+        tell(context, RAW_SIGNALS, outcomes.done)
+        tell(context, FEATURES, outcomes.done)
+        return state.after(outcomes)
+
+    yield from step(context, claimed, work)
+
+
+@op(
+    ins={"extracted": In(RunState)},
+    out={"data": DATA, "asset": ASSET},
+    required_resource_keys=RESOURCES,
+    description="Hours are recomputed with the features; asked for alone, recomputes the hours these signals touch.",
+)
+def summarize(context: OpExecutionContext, extracted: RunState) -> Results:
+    def work(worker: Worker, state: RunState) -> RunState:
+        if not selected(context, HOURLY):
+            return state
+        outcomes = summarize_stored(worker, state) if not selected(context, FEATURES) else hours_touched(worker, state)
+        tell(context, HOURLY, outcomes.done)
+        return state.after(outcomes)
+
+    yield from step(context, extracted, work)
+
+
+def hours_touched(worker: Worker, state: RunState) -> Outcomes:
+    """What extraction has summarised already, to be told."""
+    return Outcomes(done={i: Outcome({"summary": "recomputed with the features"}) for i in state.alive})
+
+
+def summarize_stored(worker: Worker, state: RunState) -> Outcomes:
+    """Recompute the hours of signals whose features are stored."""
+    outcomes = require_features(worker, state.alive)
+    with worker.engine.begin() as conn:
+        hours = lock_hours(conn, hours_of_signals(conn, list(outcomes.done)))
+        recompute_hours(conn, hours)
+    log.info("hours.recomputed", claim=str(state.batch.token), hours=len(hours))
+    return outcomes
+
+
+@op(
+    ins={"summarized": In(RunState)},
+    out={"data": DATA},
+    required_resource_keys=RESOURCES,
+    description="Scores the stored windows with the latest model; quiet when there is none.",
+)
+def score(context: OpExecutionContext, summarized: RunState) -> Results:
+    def work(worker: Worker, state: RunState) -> RunState:
+        stored = require_features(worker, state.alive) if not selected(context, FEATURES) else None
+        alive = state.alive if stored is None else tuple(stored.done)
+        outcomes = score_batch(worker, state.batch, alive)
+        outcomes.failed |= {} if stored is None else stored.failed
+        tell(context, SCORES, outcomes.done)
+        return state.after(outcomes)
+
+    yield from step(context, summarized, work)
+
+
+@op(
+    ins={"scored": In(RunState)},
+    out={"asset": ASSET},
+    required_resource_keys=RESOURCES,
+    description="Completes the signals; fails the run if any signal failed, so that exactly those partitions show it.",
+)
+def finalize(context: OpExecutionContext, scored: RunState) -> Iterator[Output[Any]]:
+    def work(worker: Worker, state: RunState) -> RunState:
+        if state.batch.whole:
+            complete_batch(worker, state.batch, state.alive)
+        return state
+
+    yield from step(context, scored, work)
