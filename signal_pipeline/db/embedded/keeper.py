@@ -75,8 +75,11 @@ def open_lock(path: Path) -> int:
 
 
 def is_free(path: Path) -> bool:
-    """Whether nobody holds the lock at `path`, shared or exclusively."""
-    descriptor = open_lock(path)
+    """Whether nobody holds the lock at `path`, shared or exclusively, which includes that no such file exists."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -13,7 +13,6 @@ import pwd
 import shutil
 import stat
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -64,8 +63,6 @@ class Account:
 
 def prepare(home: Path) -> Place:
     """Make the home's folder for the server. Raises `SettingsError` where there cannot be one."""
-    if sys.platform == "win32":
-        raise SettingsError("DATABASE_URL is not set, and the embedded Postgres does not run on Windows: set it")
     folder = home.expanduser().resolve() / "postgres"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o711)
@@ -133,19 +130,22 @@ def _why_not_runnable(folder: Path, account: Account) -> str:
 def _copy_binaries(package: Path) -> Path:
     """Copy the installation with the shared libraries that it finds relative to itself; once a version."""
     target = SHARED_FOLDER / f"postgres-{version(PACKAGE)}"
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        scratch = Path(tempfile.mkdtemp(prefix="copying-", dir=target.parent))
+    if target.exists():
+        return target / PACKAGE / INSTALLATION
+    SHARED_FOLDER.mkdir(parents=True, exist_ok=True, mode=0o755)
+    with tempfile.TemporaryDirectory(prefix="copying-", dir=SHARED_FOLDER) as scratch:
+        copy = Path(scratch, "copy")
         skip = shutil.ignore_patterns("include", "*.a", "pkgconfig", "pgxs")
         for part in (f"{PACKAGE}/{INSTALLATION}", f"{PACKAGE}/.dylibs", f"{PACKAGE}.libs"):
             source = package.parent / part
             if source.exists():
-                shutil.copytree(source, scratch / part, symlinks=True, ignore=skip)
-        _let_everybody_read(scratch)
+                shutil.copytree(source, copy / part, symlinks=True, ignore=skip)
+        _let_everybody_read(copy)
         try:
-            scratch.rename(target)
-        except OSError:  # another process was faster; the copies are equal
-            shutil.rmtree(scratch)
+            copy.rename(target)
+        except OSError:
+            if not target.exists():  # or else another process was faster, and the copies are equal
+                raise
     return target / PACKAGE / INSTALLATION
 
 
@@ -159,14 +159,15 @@ def _let_everybody_read(folder: Path) -> None:
 
 def new_data_folder(place: Place, account: Account) -> Path:
     """An empty folder for `initdb`: in the home, or, where `account` cannot reach that, below SHARED_FOLDER."""
-    parent = place.folder if _can_enter(place.folder, account) else None
-    if parent is None:
+    parent = place.folder
+    if not _can_enter(parent, account):
         SHARED_FOLDER.mkdir(parents=True, exist_ok=True, mode=0o755)
         parent = Path(tempfile.mkdtemp(prefix="home-", dir=SHARED_FOLDER))
         parent.chmod(0o711)
-    folder = parent / f"{DATA_FOLDER}.new"
-    shutil.rmtree(folder, ignore_errors=True)  # what an initdb that was killed left
-    folder.mkdir(mode=0o700)
+    unfinished = f"{DATA_FOLDER}.new-"
+    for left in parent.glob(f"{unfinished}*"):  # by an initdb that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=unfinished, dir=parent))
     account.own(folder)
     return folder
 

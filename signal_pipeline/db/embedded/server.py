@@ -50,7 +50,8 @@ SETTINGS: Final = {
     "log_checkpoints": "off",
 }
 
-WITHOUT_FSYNC: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+WITHOUT_FSYNC: Final = {"fsync": "off", "full_page_writes": "off"}
+"""What was committed still survives a killed server, only not a killed machine."""
 
 
 def bring_up(place: keeper.Place, *, fsync: bool, settings: Mapping[str, str], timeout: float) -> str:
@@ -77,34 +78,46 @@ def bring_up(place: keeper.Place, *, fsync: bool, settings: Mapping[str, str], t
 
 
 def _start(place: keeper.Place, *, fsync: bool, settings: Mapping[str, str]) -> None:
-    account = places.choose_account(place)
-    binaries = places.find_binaries(account)
-    if not (place.data / "PG_VERSION").exists():
-        _initialize(place, account, binaries)
-    socket = places.socket_folder(place, account)
+    try:
+        account = places.choose_account(place)
+        binaries = places.find_binaries(account)
+        if not (place.data / "PG_VERSION").exists():
+            _initialize(place, account, binaries, fsync=fsync)
+        _prepare(place, account, SETTINGS | ({} if fsync else WITHOUT_FSYNC) | dict(settings))
+        _launch(place, account, binaries)
+    except OSError as error:  # a full disk, a folder that cannot be given to the server's user, …
+        raise failed(place, f"could not be made ready: {error}") from error
+    _start_keeper(place)
+
+
+def _prepare(place: keeper.Place, account: places.Account, settings: Mapping[str, str]) -> None:
+    """Settings, log and socket folder; and nothing that an earlier server left."""
     data = place.data
-    chosen = SETTINGS | ({} if fsync else WITHOUT_FSYNC) | dict(settings) | {"unix_socket_directories": str(socket)}
-    _write_settings(data / "postgresql.conf", chosen)
-    _prepare_log(data / LOG, account)
-    # nothing of an earlier server lives, as its lock is free: these would only name processes that are not it
+    socket = places.socket_folder(place, account)
+    _write_settings(data / "postgresql.conf", {**settings, "unix_socket_directories": str(socket)})
+    if (data / LOG).exists() and (data / LOG).stat().st_size > LOG_LIMIT_BYTES:
+        (data / LOG).unlink()
+    # as the server's lock is free, none of its processes live: these can only name processes that are not it
     (data / "postmaster.pid").unlink(missing_ok=True)
     for name in keeper.SOCKET_FILES:
         (socket / name).unlink(missing_ok=True)
 
+
+def _launch(place: keeper.Place, account: places.Account, binaries: Path) -> None:
     lock = keeper.open_lock(place.server_lock)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH)
         # pg_ctl leaves the server in a session of its own, so that Ctrl-C in the terminal is not for it
         command = (binaries / "pg_ctl", "start", "--no-wait", "--silent", "--log", LOG)
-        _run(command, place, account, data, pass_fds=(lock,))
+        _run(command, place, account, place.data, pass_fds=(lock,))
     finally:
         os.close(lock)
-    _start_keeper(place)
 
 
-def _initialize(place: keeper.Place, account: places.Account, binaries: Path) -> None:
+def _initialize(place: keeper.Place, account: places.Account, binaries: Path, *, fsync: bool) -> None:
     folder = places.new_data_folder(place, account)
-    _run((binaries / "initdb", *INITDB_OPTIONS), place, account, folder)
+    sync = () if fsync else ("--no-sync",)
+    _run((binaries / "initdb", *INITDB_OPTIONS, *sync), place, account, folder)
     places.adopt_data_folder(place, folder)
 
 
@@ -125,22 +138,17 @@ def _run(
 
 
 def _start_keeper(place: keeper.Place) -> None:
-    command = (sys.executable, "-I", keeper.__file__, place.folder)
+    command = (sys.executable, "-P", keeper.__file__, place.folder)
     quiet = subprocess.DEVNULL  # it outlives us, and must not hold open a pipe that somebody reads to its end
     subprocess.run(command, check=True, cwd="/", stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
 
 
 def _write_settings(path: Path, settings: Mapping[str, str]) -> None:
     lines = ("{} = '{}'\n".format(name, value.replace("'", "''")) for name, value in settings.items())
-    path.write_text("# written anew at every start\n" + "".join(lines), encoding="utf-8")
-    path.chmod(0o644)
-
-
-def _prepare_log(path: Path, account: places.Account) -> None:
-    if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
-        path.unlink()
-    path.touch(mode=0o600)
-    account.own(path)
+    path.unlink(missing_ok=True)
+    with path.open("x", encoding="utf-8") as file:  # made anew: root must follow no link in a folder of another user
+        os.fchmod(file.fileno(), 0o644)
+        file.write("# written anew at every start\n" + "".join(lines))
 
 
 def _is_broken(place: keeper.Place) -> bool:
