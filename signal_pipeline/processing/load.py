@@ -19,7 +19,6 @@ from signal_pipeline.ingest.dialect import CsvDialect
 from signal_pipeline.ingest.sources import check_source
 from signal_pipeline.settings import IngestSettings
 
-
 MAX_ROWS = 32 * 1024 * 1024
 """Of a CSV that is read whole; 128 MiB a phase."""
 

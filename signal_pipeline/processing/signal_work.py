@@ -12,7 +12,7 @@ from signal_pipeline.db.features import SignalFeatures, window_time
 from signal_pipeline.db.signals import StoredSignal, load_signal
 from signal_pipeline.domain import Stage
 from signal_pipeline.dsp.extract import FeatureBlock, extract_features
-from signal_pipeline.dsp.validation import ValidationSummary, validate_record
+from signal_pipeline.dsp.validation import ValidationSummary, check_sample_rate, validate_record
 from signal_pipeline.dsp.version import feature_version
 from signal_pipeline.dsp.windows import WindowGrid
 from signal_pipeline.errors import ValidationFailed
@@ -100,21 +100,19 @@ def extract_signal(worker: Worker, signal_id: UUID, progress: Progress) -> Extra
 def _extracted(valid: Validated, block: FeatureBlock, version: str, progress: Progress) -> Extracted:
     signal, recording, fs = valid.signal, valid.recording, valid.grid.fs
     starts = [window_time(signal.recorded_at, int(row), fs) for row in block.start_rows]
-    skipped = {str(k): block.skipped[k] for k in sorted(block.skipped)}
-    validation = valid.summary.as_dict() | {
-        "windows_skipped": len(skipped),
-        "windows_skipped_first": dict(list(skipped.items())[:10]),
-    }
     details = {
         "windows": len(starts),
-        "windows_skipped": len(skipped),
+        "windows_skipped": len(block.skipped),
         "samples": recording.n_samples,
         "sample_rate_hz": fs,
         "seconds": dict(progress.seconds),
     }
     return Extracted(
         features=SignalFeatures(signal.id, signal.equipment_id, version, starts, block.values, block.null_reasons),
-        meta={"validation": validation, "features": {"version": version, "windows": len(starts)}},
+        meta={
+            "validation": valid.summary.with_skipped(block.skipped).as_dict(),
+            "features": {"version": version, "windows": len(starts)},
+        },
         details=details,
         backfilled=recording if recording.from_csv else None,
     )
@@ -130,6 +128,7 @@ def _grid(signal: StoredSignal, settings: FeatureSettings) -> WindowGrid:
     fs = signal.sample_rate_hz
     if fs is None:
         raise ValidationFailed("sample_rate_hz is not set. Load the file with --sample-rate, in Hz.")
+    check_sample_rate(fs)
     try:
         return WindowGrid.for_rate(fs, window_ms=settings.window_ms, overlap=settings.window_overlap)
     except ValueError as error:

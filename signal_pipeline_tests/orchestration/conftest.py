@@ -1,0 +1,53 @@
+"""A real, ephemeral Dagster instance, and our definitions on the test's own database."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from dagster import AssetKey, DagsterInstance, Definitions, ExecuteInProcessResult
+from sqlalchemy import Engine
+
+from signal_pipeline.orchestration.build import build_definitions
+from signal_pipeline.orchestration.jobs import PROCESS_SIGNALS
+from signal_pipeline.orchestration.partitions import PARTITIONS_NAME
+from signal_pipeline.orchestration.sensors import RANGE_END, RANGE_START
+from signal_pipeline.processing.worker import Worker
+from signal_pipeline.settings import Settings
+
+Materialize = Callable[..., ExecuteInProcessResult]
+
+
+@pytest.fixture
+def instance() -> Iterator[DagsterInstance]:
+    with DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings()
+
+
+@pytest.fixture
+def worker(engine: Engine, settings: Settings) -> Worker:
+    return Worker(engine, settings, "test-host/instance")
+
+
+@pytest.fixture
+def definitions(engine: Engine, settings: Settings) -> Definitions:
+    return build_definitions(settings, make_worker=lambda name: Worker(engine, settings, name))
+
+
+@pytest.fixture
+def materialize(definitions: Definitions, instance: DagsterInstance) -> Materialize:
+    """As a person does in the UI: some assets (default: all) of a range of partitions."""
+
+    def run(keys: Sequence[str], *, assets: Sequence[str] | None = None) -> ExecuteInProcessResult:
+        instance.add_dynamic_partitions(PARTITIONS_NAME, list(keys))
+        return definitions.resolve_job_def(PROCESS_SIGNALS).execute_in_process(
+            instance=instance,
+            asset_selection=None if assets is None else [AssetKey(name) for name in assets],
+            tags={RANGE_START: keys[0], RANGE_END: keys[-1]},
+            raise_on_error=False,
+        )
+
+    return run
