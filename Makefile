@@ -1,0 +1,121 @@
+# What a person types. Everything sets itself up first, and does nothing when nothing has changed.
+# Python tools run from .venv, which uv makes from uv.lock; uv itself comes into .tools, with pip, from the index.
+
+UV_VERSION := 0.13.9
+PYTHON ?=
+WORKERS ?= 2
+ARGS ?=
+
+SYNCED := .venv/.synced
+WARM := .venv/.warm
+UV := .tools/bin/uv
+UV_STAMP := .tools/.uv-$(UV_VERSION)
+
+export UV_PYTHON_DOWNLOADS := never
+export UV_PROJECT_ENVIRONMENT := .venv
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+export PIP_REQUIRE_VIRTUALENV := 0
+export PIP_USER := 0
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo dev test lint types check check-definitions clean clean-data
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo '  make demo ONCE=1                    ends after the summary'
+	@echo '  make demo DATA=folder ARGS="--sample-rate 1000 --no-header"   with your own CSV files'
+	@echo '  make test WORKERS=4 ARGS="-k claim" how many tests at once, and which'
+	@echo '  make setup PYTHON=python3.12        another interpreter'
+
+setup: $(WARM) ## install everything from the lock into .venv, and compile what is compiled once
+
+demo: $(WARM) ## simulated motors through the whole pipeline, then Dagster's UI until Ctrl-C
+	@exec .venv/bin/signal-pipeline demo $(if $(ONCE),--once) $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+dev: $(WARM) ## Dagster's UI and daemon on the current settings
+	@exec .venv/bin/signal-pipeline dev $(ARGS)
+
+# never on the user's database: the tests start one of their own
+test: $(WARM) ## all tests, on an embedded Postgres of their own
+	@exec env -u DATABASE_URL -u DAGSTER_DATABASE_URL .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+lint: $(SYNCED) types ## ruff, mypy, and the rules of who may import whom
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/lint-imports --no-logo
+
+types: $(SYNCED) ## mypy alone
+	.venv/bin/mypy
+
+check-definitions: $(SYNCED) ## whether Dagster can load the definitions
+	env -u DAGSTER_HOME .venv/bin/dagster definitions validate
+
+check: lint check-definitions test ## all that has to pass before a commit
+
+clean: ## remove .venv, .tools and all caches; keeps data
+	rm -rf .venv .tools .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+	find signal_pipeline signal_pipeline_tests migrations benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# the data may lie elsewhere, where root's home is closed to the server's user: the link goes, and what it names
+clean-data: ## remove the embedded database and Dagster's home, with everything in them
+	@home="$${SIGNAL_PIPELINE_HOME:-.signal_pipeline}"; data="$$home/postgres/pg18"; \
+	if [ -L "$$data" ]; then rm -rf "$$(dirname "$$(readlink "$$data")")"; fi; \
+	rm -rf "$$home"; echo "removed $$home"
+
+# --- set-up ---------------------------------------------------------------------------------------------------------
+
+# A .venv holds absolute paths and one interpreter: another folder, or another PYTHON than last time, make it anew.
+ifneq ($(wildcard $(SYNCED)),)
+ifneq ($(shell sed -n 1p $(SYNCED)),$(CURDIR))
+.PHONY: $(SYNCED)
+endif
+ifneq ($(PYTHON),)
+ifneq ($(shell sed -n 2p $(SYNCED)),$(PYTHON))
+.PHONY: $(SYNCED)
+endif
+endif
+endif
+
+# Sets $$python, or ends with what is wrong. An interpreter must be in the range that pyproject.toml names.
+define find_python
+python=; \
+for name in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 python3.12 python3.11 python); do \
+	if "$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' 2>/dev/null; then \
+		python=$$("$$name" -c 'import sys; print(sys.executable)'); break; \
+	fi; \
+done; \
+if [ -z "$$python" ]; then \
+	echo "error: no Python from 3.11 to 3.14 found$(if $(PYTHON), as PYTHON=$(PYTHON));" \
+		"$$("$(or $(PYTHON),python3)" --version 2>&1 || true). Install one, or name one: make PYTHON=python3.12" >&2; \
+	exit 1; \
+fi
+endef
+
+$(UV_STAMP):
+	@$(find_python); \
+	if "$$python" -m pip --version >/dev/null 2>&1; then \
+		echo "fetching uv $(UV_VERSION) into .tools"; rm -rf .tools; \
+		"$$python" -m pip install --quiet --no-input --only-binary :all: --target .tools uv==$(UV_VERSION); \
+	elif command -v uv >/dev/null; then \
+		echo "$$python has no pip: using $$(uv --version)"; mkdir -p .tools/bin; ln -sf "$$(command -v uv)" $(UV); \
+	else \
+		echo "error: $$python has no pip, and there is no uv: install either (python3-pip on Debian)" >&2; exit 1; \
+	fi
+	@touch $@
+
+# the groups are always the same: a demo without the tools of the tests would take them away from the next test
+$(SYNCED): pyproject.toml uv.lock $(UV_STAMP)
+	@if [ -f $@ ] && [ "$$(sed -n 1p $@)" != "$(CURDIR)" ]; then rm -rf .venv; fi
+	@$(find_python); \
+	[ -w "$${HOME:-/nonexistent}" ] || export UV_CACHE_DIR="$$PWD/.tools/cache"; \
+	if [ -x .venv/bin/python ] && [ -z "$(PYTHON)" ]; then python=.venv/bin/python; fi; \
+	$(UV) sync --locked --compile-bytecode --python "$$python"
+	@printf '%s\n%s\n' "$(CURDIR)" "$(PYTHON)" > $@
+
+$(WARM): $(SYNCED) $(wildcard signal_pipeline/dsp/*.py)
+	@.venv/bin/signal-pipeline warm-up
+	@touch $@
