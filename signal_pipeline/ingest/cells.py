@@ -1,0 +1,124 @@
+"""Blocks of lines to float32 samples: fast while the cells are numbers, cell by cell where they are not.
+
+Here: what pyarrow is asked, and when its answer is not enough. Not here: what to say about a bad cell (`bad_cells`).
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from signal_pipeline.errors import CSVLoaderError
+from signal_pipeline.ingest.bad_cells import MAX_NAMED, BadCell, BadCells, broken_line_error, number_in
+from signal_pipeline.ingest.blocks import BLOCK_BYTES, Block
+from signal_pipeline.ingest.layout import CsvLayout
+
+# one block is one piece for pyarrow too
+_PYARROW_BLOCK: Final = 4 * BLOCK_BYTES
+
+
+@dataclass(slots=True)
+class BlockParser:
+    """Parses the blocks of one file, and collects its bad cells on the way."""
+
+    layout: CsvLayout
+    name: str
+    bad: BadCells = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bad = BadCells(self.name, self.layout)
+
+    def parse(self, block: Block) -> NDArray[np.float32]:
+        """Float32 of shape (3, n_rows), NaN where a cell is empty or bad. Bad cells are added to `bad`.
+
+        Raises `CSVLoaderError` for a line that is no row: where the table itself is broken, its cells cannot be named.
+        """
+        data = block.data.translate(None, b'"') if self.layout.quoted_lines else block.data
+        if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
+            raise self._broken(block, "carriage returns")  # pyarrow would take each for the end of a row
+        samples = self._fast(data, block.n_rows)
+        return self._slow(data, block) if samples is None else samples
+
+    def _fast(self, data: bytes, n_rows: int) -> NDArray[np.float32] | None:
+        """The samples, or None if anything at all is wrong with the block."""
+        import pyarrow as pa
+
+        try:
+            table = self._table(data, pa.float64())
+        except pa.ArrowInvalid:
+            return None
+        if table.num_rows != n_rows:
+            return None
+        samples = self._all_gaps(n_rows)
+        for phase, column in self._columns(table):
+            with np.errstate(over="ignore"):
+                samples[phase] = _to_numpy(column)
+            # `nan`, `inf` and 1e39 all parse; only an empty cell may be no number
+            if np.count_nonzero(~np.isfinite(samples[phase])) != column.null_count:
+                return None
+        return samples
+
+    def _slow(self, data: bytes, block: Block) -> NDArray[np.float32]:
+        """The same, cell by cell, with every bad cell noted."""
+        import pyarrow as pa
+
+        try:
+            table = self._table(data, pa.binary())
+        except pa.ArrowInvalid as error:
+            raise self._broken(block, str(error)) from error
+        if table.num_rows != block.n_rows:
+            raise self._broken(block, f"{table.num_rows} rows in {block.n_rows} lines")
+        samples = self._all_gaps(block.n_rows)
+        first: list[BadCell] = []
+        count = 0
+        for phase, column in self._columns(table):
+            cells = column.to_pylist()
+            numbers = [number_in(cell or b"") for cell in cells]
+            samples[phase] = [math.nan if number is None else number for number in numbers]
+            bad_rows = [row for row, number in enumerate(numbers) if number is None]
+            count += len(bad_rows)
+            first += [BadCell(block.first_row + row, phase, cells[row]) for row in bad_rows[:MAX_NAMED]]
+        self.bad.add(sorted(first), count=count)
+        return samples
+
+    def _table(self, data: bytes, cell_type: Any) -> Any:
+        import pyarrow as pa
+        from pyarrow import csv
+
+        wanted = [str(index) for index in self.layout.indices if index is not None]
+        return csv.read_csv(
+            pa.BufferReader(data),
+            read_options=csv.ReadOptions(
+                column_names=[str(index) for index in range(self.layout.n_columns)],
+                block_size=_PYARROW_BLOCK,
+                use_threads=False,
+            ),
+            parse_options=csv.ParseOptions(delimiter=self.layout.delimiter),
+            convert_options=csv.ConvertOptions(
+                include_columns=wanted, column_types=dict.fromkeys(wanted, cell_type), null_values=[""]
+            ),
+        )
+
+    def _columns(self, table: Any) -> list[tuple[int, Any]]:
+        return [
+            (phase, table.column(str(index))) for phase, index in enumerate(self.layout.indices) if index is not None
+        ]
+
+    def _all_gaps(self, n_rows: int) -> NDArray[np.float32]:
+        return np.full((len(self.layout.indices), n_rows), np.nan, np.float32)
+
+    def _broken(self, block: Block, reported: str) -> CSVLoaderError:
+        return broken_line_error(block, layout=self.layout, name=self.name, reported=reported)
+
+
+def _to_numpy(column: Any) -> NDArray[np.float64]:
+    """A float64 column with NaN for its nulls; Arrow's own `to_numpy` imports pandas, which costs a worker a second."""
+    chunk = column.chunk(0)
+    validity, values = chunk.buffers()
+    numbers = np.frombuffer(values, np.float64, len(chunk), offset=8 * chunk.offset)
+    if validity is None:
+        return numbers
+    present = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")[chunk.offset :][: len(chunk)]
+    return np.where(present, numbers, np.nan)
