@@ -7,7 +7,7 @@ of the run (which one that is depends on the selection) concludes it: see `concl
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import structlog
 from dagster import AssetKey, AssetMaterialization, In, OpExecutionContext, Out, Output, op
@@ -97,14 +97,16 @@ def take(context: OpExecutionContext, worker: Worker) -> RunState:
 def _take_requested(context: OpExecutionContext, worker: Worker, asked: tuple[str, ...]) -> RunState:
     ids, refused = _signal_ids(asked)
     whole = is_whole(context)
+    # The tag first: the sensor must not meet a claim of this instance that no run seems to own.
+    token = uuid4()
+    context.instance.add_run_tags(context.run_id, {CLAIM_TAG: str(token)})
     got = claims.claim_requested(
-        worker.engine, ids, settings=worker.settings.claims, claimed_by=worker.name, whole=whole
+        worker.engine, ids, token=token, settings=worker.settings.claims, claimed_by=worker.name, whole=whole
     )
-    context.instance.add_run_tags(context.run_id, {CLAIM_TAG: str(got.claim.token)})
     refused |= {str(i): reason for i, reason in got.refused.items()}
     for key, reason in refused.items():
         context.log.warning(f"{key} {reason}")
-    batch = Batch(got.claim.token, got.claim.signal_ids, whole=whole, recompute=True)
+    batch = Batch(token, got.claim.signal_ids, whole=whole, recompute=True)
     return RunState(batch, alive=batch.signal_ids, refused=refused)
 
 

@@ -118,7 +118,7 @@ def run_stages(instance: DagsterInstance, tokens: Iterable[UUID]) -> dict[UUID, 
     stages: dict[UUID, RunStage] = {}
     for token in tokens:
         runs = instance.get_runs(RunsFilter(tags={CLAIM_TAG: str(token)}))
-        found = {STAGES[run.status] for run in runs if run.parent_run_id is None}
+        found = {STAGES[run.status] for run in runs}
         if found:
             stages[token] = min(found, key=PRECEDENCE.index)
     return stages

@@ -1,0 +1,35 @@
+"""The command line as a whole: its commands, in the order in which a newcomer needs them."""
+
+import typer
+
+from signal_pipeline.cli.database import database_app
+from signal_pipeline.cli.demo import demo
+from signal_pipeline.cli.dev import dev
+from signal_pipeline.cli.files import ingest, simulate
+from signal_pipeline.cli.queue import partitions_app, process, retry
+from signal_pipeline.cli.setup import warm_up
+from signal_pipeline.cli.watch import health, status
+
+app = typer.Typer(
+    name="signal-pipeline",
+    help="Three-phase motor currents to validated signals, features, anomaly scores and forecasts.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(demo)
+app.command()(dev)
+app.command()(simulate)
+app.command()(ingest)
+app.command()(process)
+app.command()(retry)
+app.add_typer(partitions_app, name="partitions")
+app.command()(status)
+app.command()(health)
+app.add_typer(database_app, name="db")
+app.command()(warm_up)
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,41 @@
+"""Output of the commands: tables for people, JSON for programs, errors in one line. Nothing is computed here."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from signal_pipeline.errors import SignalPipelineError
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output, nothing else."""
+    typer.echo(json.dumps(value, default=str))
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """One red line on standard error, and the exit code."""
+    err.print(f"[bold red]error[/]: {_plain(message)}")
+    raise typer.Exit(code)
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Our own errors say what to do; a traceback would only hide it."""
+    try:
+        yield
+    except SignalPipelineError as error:
+        fail(str(error))
+
+
+def _plain(message: str) -> str:
+    return message.replace("[", r"\[")
+
+
+Printer = Callable[[], None]

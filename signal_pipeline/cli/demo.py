@@ -1,0 +1,128 @@
+"""`signal-pipeline demo`: everything at once, on simulated recordings or on a person's own."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from signal_pipeline.cli.console import err, out, readable_errors
+from signal_pipeline.cli.dev import Port
+from signal_pipeline.cli.environment import Surroundings, surroundings
+from signal_pipeline.cli.files import (
+    Columns,
+    Equipment,
+    NoHeader,
+    RecordedAt,
+    SampleRate,
+    Times,
+    load_and_tell,
+    load_options,
+)
+from signal_pipeline.cli.server import DagsterServer, Stopped, dagster_server, stoppable
+from signal_pipeline.cli.watch import status_table
+from signal_pipeline.db import migrate
+from signal_pipeline.ingest.loader import FileOutcome, LoadOptions
+from signal_pipeline.observability.logs import configure_logging
+from signal_pipeline.observability.status import PipelineStatus, read_failures, read_status
+from signal_pipeline.settings import Settings, load_settings
+
+POLL_SECONDS = 1.0
+
+
+def demo(
+    data: Annotated[Path | None, typer.Argument(help="A folder of CSV files; default: a simulated fleet.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="End after the summary instead of serving on.")] = False,
+    port: Port = 3000,
+    equipment: Equipment = None,
+    sample_rate: SampleRate = None,
+    recorded_at: RecordedAt = None,
+    times: Times = None,
+    columns: Columns = None,
+    no_header: NoHeader = False,
+) -> None:
+    """Load recordings, let Dagster's sensor process them, and show what came out. Ctrl-C ends it all."""
+    with readable_errors():
+        settings = load_settings()
+        configure_logging(settings.app)
+        options = load_options(
+            equipment=equipment,
+            sample_rate=sample_rate,
+            recorded_at=recorded_at,
+            times=times,
+            columns=columns,
+            no_header=no_header,
+        )
+        try:
+            with stoppable():
+                rejected = _demo(settings, data, options, once=once, port=port)
+        except Stopped:
+            out.print("stopped")
+            return
+    if rejected:
+        raise typer.Exit(1)
+
+
+def _demo(settings: Settings, data: Path | None, options: LoadOptions, *, once: bool, port: int) -> int:
+    with surroundings(settings, migrated=False) as here:
+        where = "the embedded Postgres" if here.embedded else "DATABASE_URL"
+        out.print(f"[bold]1[/] database: {where}")
+        migrate.upgrade(here.url)
+        folder, options = _recordings(settings, data, options)
+        out.print(f"[bold]2[/] loading {escape(str(folder))}")
+        loaded = load_and_tell(here, [folder], options)
+        out.print(f"  {loaded.summary()}")
+        out.print("[bold]3[/] starting Dagster: its sensor claims what is pending")
+        with dagster_server(here, port=port, quiet=True) as server:
+            server.wait_until_ready()
+            out.print(f"  UI at [bold]{server.url}[/]")
+            found = _follow(here, server)
+            _summary(here, found, server)
+            while not once:
+                server.check()
+                time.sleep(0.5)
+    return loaded.count(FileOutcome.REJECTED)
+
+
+def _recordings(settings: Settings, data: Path | None, options: LoadOptions) -> tuple[Path, LoadOptions]:
+    """The person's folder; or a simulated fleet, the same at every start, with the sample rate that it has."""
+    if data is not None:
+        return data, options
+    from dataclasses import replace
+
+    from signal_pipeline.synthetic import write_fleet
+
+    folder = settings.app.signal_pipeline_home / "demo"
+    truth = write_fleet(folder)
+    return folder, replace(options, sample_rate_hz=truth.fs)
+
+
+def _follow(here: Surroundings, server: DagsterServer) -> PipelineStatus:
+    """Show progress until every signal is final."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=not err.is_terminal) as progress:
+        task = progress.add_task("signals", total=None)
+        while True:
+            found = read_status(here.engine)
+            total = sum(found.signals.values())
+            progress.update(task, total=total, completed=total - found.unfinished)
+            if not found.unfinished:
+                return found
+            server.check()
+            time.sleep(POLL_SECONDS)
+
+
+def _summary(here: Surroundings, found: PipelineStatus, server: DagsterServer) -> None:
+    out.print("[bold]4[/] done")
+    out.print(status_table(found))
+    failed = read_failures(here.engine, limit=10)
+    if failed:
+        table = Table("file", "reason", "what was wrong", box=None, pad_edge=False)
+        for failure in failed:
+            table.add_row(escape(failure.name), failure.reason, escape(failure.message))
+        out.print(table)
+    out.print(f"lineage, partitions and runs: [bold]{server.url}[/]")
+    out.print("features in Python: signal_pipeline.read.load_features(); in SQL: signal-pipeline db run -- psql")

@@ -1,0 +1,126 @@
+"""The surroundings of a command: a database that is up, and Dagster's home and storage beside it.
+
+The embedded server lives exactly as long as the commands that use it. Everything that a child process needs is put
+into its environment; nothing is written to the person's own.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
+
+from signal_pipeline.db import migrate
+from signal_pipeline.db.embedded import embedded_server
+from signal_pipeline.db.engine import create_engine, ping
+from signal_pipeline.db.urls import dagster_url, domain_url
+from signal_pipeline.errors import DatabaseUnavailable, SettingsError
+from signal_pipeline.settings import Settings
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """URLs (with their passwords: never print them) and folders of a running pipeline."""
+
+    settings: Settings
+    url: str
+    engine: Engine
+    embedded: bool
+
+    @property
+    def dagster_home(self) -> Path:
+        return (self.settings.app.signal_pipeline_home / "dagster").resolve()
+
+    @property
+    def dagster_url(self) -> str:
+        configured = self.settings.database.dagster_database_url
+        return dagster_url(self.url, configured.get_secret_value() if configured else None)
+
+    def environment(self) -> dict[str, str]:
+        """For child processes: the person's environment, and where the databases are."""
+        return os.environ | {
+            "DATABASE_URL": self.url,
+            "DAGSTER_DATABASE_URL": self.dagster_url,
+            "DAGSTER_HOME": str(self.dagster_home),
+            "SIGNAL_PIPELINE_HOME": str(self.settings.app.signal_pipeline_home.resolve()),
+            "MODELS_DIR": str(self.settings.models.models_dir.resolve()),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+
+@contextmanager
+def surroundings(settings: Settings, *, migrated: bool = True) -> Iterator[Surroundings]:
+    """A database that answers. With `migrated`, an embedded one is brought up to date, and another must be.
+
+    Raises `DatabaseUnavailable`, or `SettingsError` that names the command to run.
+    """
+    configured = settings.database.database_url
+    if configured is None:
+        with embedded_server(settings.app.signal_pipeline_home) as url:
+            if migrated:
+                migrate.upgrade(url)
+            yield from _with_engine(settings, url, embedded=True)
+        return
+    for found in _with_engine(settings, domain_url(configured.get_secret_value()), embedded=False):
+        ping(found.engine)
+        if migrated:
+            _require_head(found.engine)
+        yield found
+
+
+def _with_engine(settings: Settings, url: str, *, embedded: bool) -> Iterator[Surroundings]:
+    engine = create_engine(url, settings.database)
+    try:
+        yield Surroundings(settings, url, engine, embedded)
+    finally:
+        engine.dispose()
+
+
+def _require_head(engine: Engine) -> None:
+    current, head = migrate.current_revision(engine), migrate.head_revision()
+    if current != head:
+        raise SettingsError(
+            f"the database stands at migration {current or 'none'}, the code needs {head}: "
+            "run `signal-pipeline db upgrade` first"
+        )
+
+
+def prepare_dagster(here: Surroundings) -> None:
+    """Dagster's home with our `dagster.yaml`, and its database."""
+    here.dagster_home.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(PROJECT_ROOT / "dagster.yaml", here.dagster_home / "dagster.yaml")
+    ensure_database(here.dagster_url)
+
+
+def ensure_database(url: str) -> None:
+    """Create the database that `url` names, unless it is there. Raises `SettingsError` naming the variable."""
+    wanted = make_url(url).set(drivername="postgresql")
+    try:
+        psycopg.connect(wanted.render_as_string(hide_password=False), connect_timeout=10).close()
+    except psycopg.OperationalError as error:
+        if "does not exist" not in str(error):
+            raise DatabaseUnavailable(f"Dagster's storage, database {wanted.database!r}: {error}") from error
+    else:
+        return
+    _create_database(str(wanted.database), wanted.set(database="postgres").render_as_string(hide_password=False))
+
+
+def _create_database(name: str, maintenance_url: str) -> None:
+    try:
+        with psycopg.connect(maintenance_url, autocommit=True, connect_timeout=10) as conn:
+            conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    except psycopg.errors.DuplicateDatabase:
+        return
+    except psycopg.Error as error:
+        raise SettingsError(
+            f"Dagster needs a database of its own, and {name!r} could not be created: {error}. Create it, or set "
+            "DAGSTER_DATABASE_URL to one that exists."
+        ) from error

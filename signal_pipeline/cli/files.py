@@ -1,0 +1,140 @@
+"""Recordings into the pipeline: `ingest` loads CSV files, `simulate` writes some."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from signal_pipeline.cli.console import err, out, print_json, readable_errors
+from signal_pipeline.cli.environment import Surroundings, surroundings
+from signal_pipeline.cli.watch import AsJson
+from signal_pipeline.ingest.dialect import CsvDialect
+from signal_pipeline.ingest.loader import FileOutcome, FileReport, LoadOptions, load_files
+from signal_pipeline.ingest.recorded_at import parse_time, read_times
+from signal_pipeline.observability.logs import configure_logging
+from signal_pipeline.settings import load_settings
+
+Equipment = Annotated[str | None, typer.Option(help="Whose recordings these are; default: the folder's name.")]
+SampleRate = Annotated[float | None, typer.Option(help="Samples a second (Hz).")]
+RecordedAt = Annotated[str | None, typer.Option(help="When one file was recorded: ISO 8601, UTC unless it says other.")]
+Times = Annotated[Path | None, typer.Option(help="CSV with file_name,recorded_at for many files.")]
+Columns = Annotated[str | None, typer.Option(help="Other column names: R=ia,S=ib,T=ic (numbers with --no-header).")]
+NoHeader = Annotated[bool, typer.Option("--no-header", help="The first line is data.")]
+
+MARKS = {
+    FileOutcome.NEW: "[green]new[/]",
+    FileOutcome.KNOWN: "[cyan]known[/]",
+    FileOutcome.FAILED: "[red]failed[/]",
+    FileOutcome.REJECTED: "[bold red]rejected[/]",
+}
+
+
+def load_options(
+    *,
+    equipment: str | None,
+    sample_rate: float | None,
+    recorded_at: str | None,
+    times: Path | None,
+    columns: str | None,
+    no_header: bool,
+) -> LoadOptions:
+    """What the options of `ingest` and `demo` say. Raises `SettingsError` naming the option that is wrong."""
+    at: datetime | None = None if recorded_at is None else parse_time(recorded_at, place="--recorded-at")
+    return LoadOptions(
+        equipment=equipment,
+        sample_rate_hz=sample_rate,
+        recorded_at=at,
+        times=None if times is None else read_times(times),
+        dialect=CsvDialect.from_options(columns, header=not no_header),
+    )
+
+
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="CSV files, or folders of them.")],
+    equipment: Equipment = None,
+    sample_rate: SampleRate = None,
+    recorded_at: RecordedAt = None,
+    times: Times = None,
+    columns: Columns = None,
+    no_header: NoHeader = False,
+    as_json: AsJson = False,
+) -> None:
+    """Load CSV files. Each becomes one signal, or several if it is long; a file that is known adds nothing.
+
+    Exit code 1 if a file was rejected: it could not be read, lies outside the data roots or is too large.
+    """
+    with readable_errors():
+        settings = load_settings()
+        configure_logging(settings.app)
+        options = load_options(
+            equipment=equipment,
+            sample_rate=sample_rate,
+            recorded_at=recorded_at,
+            times=times,
+            columns=columns,
+            no_header=no_header,
+        )
+        with surroundings(settings) as here:
+            loaded = load_and_tell(here, paths, options)
+    if as_json:
+        print_json(loaded.as_dict())
+    else:
+        out.print(loaded.summary())
+    if loaded.count(FileOutcome.REJECTED):
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What became of the files that a person named."""
+
+    reports: tuple[FileReport, ...]
+
+    def count(self, outcome: FileOutcome) -> int:
+        return sum(report.outcome is outcome for report in self.reports)
+
+    def summary(self) -> str:
+        return ", ".join(f"{self.count(outcome)} {outcome.value}" for outcome in FileOutcome)
+
+    def as_dict(self) -> dict[str, Any]:
+        counts = {outcome.value: self.count(outcome) for outcome in FileOutcome}
+        return counts | {"files": [report.as_dict() for report in self.reports]}
+
+
+def load_and_tell(here: Surroundings, paths: Sequence[Path], options: LoadOptions) -> Loaded:
+    """Load the files, with a line on standard error for each that is not simply new."""
+    reports = []
+    files = load_files(
+        here.engine, paths, options=options, settings=here.settings.ingest, features=here.settings.features
+    )
+    for report in files:
+        reports.append(report)
+        if report.outcome is not FileOutcome.NEW:
+            err.print(f"{MARKS[report.outcome]} {escape(report.name)}: {escape(report.message)}")
+    return Loaded(tuple(reports))
+
+
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="Where to write; made if it is not there.")],
+    motors: Annotated[int, typer.Option(min=1)] = 3,
+    hours: Annotated[int, typer.Option(min=1)] = 24,
+    recordings: Annotated[int, typer.Option(min=1, help="Files a motor.")] = 10,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Length of a recording.")] = 10.0,
+    sample_rate: Annotated[float, typer.Option(min=100, help="Hz.")] = 6400.0,
+    seed: int = 0,
+) -> None:
+    """Write a small fleet's recordings: one motor develops a fault, one file has bad cells, one is too short."""
+    from signal_pipeline.synthetic import write_fleet
+
+    truth = write_fleet(
+        folder, motors=motors, hours=hours, recordings=recordings, seconds=seconds, fs=sample_rate, seed=seed
+    )
+    out.print(
+        f"{len(truth.recordings)} recordings of {len(truth.motors)} motors in {escape(str(folder))}; "
+        f"{truth.developing} develops a fault\n"
+        f"load them: signal-pipeline ingest {escape(str(folder))} --sample-rate {truth.fs:g}"
+    )

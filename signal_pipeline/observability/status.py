@@ -1,0 +1,126 @@
+"""What the pipeline is doing, read from the database in one look."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, text
+
+from signal_pipeline.db import counters
+from signal_pipeline.db.engine import wrapped
+from signal_pipeline.domain import Status
+from signal_pipeline.ingest.sources import printable
+
+BY_STATUS = text("SELECT processing_status, count(*) AS n FROM raw_signals GROUP BY processing_status")
+
+FAILURES = text("""
+    SELECT meta -> 'failure' ->> 'reason' AS reason, count(*) AS n FROM raw_signals
+    WHERE processing_status = 'failed' GROUP BY 1 ORDER BY 2 DESC, 1
+""")
+
+QUEUE = text("""
+    SELECT (SELECT min(created_at) FROM raw_signals WHERE processing_status = 'pending') AS oldest_pending,
+           (SELECT CAST(extract(epoch FROM now() - min(created_at)) AS double precision) FROM raw_signals
+            WHERE processing_status = 'pending') AS oldest_pending_seconds,
+           count(*) FILTER (WHERE lease_expires_at >= now()) AS live,
+           count(*) FILTER (WHERE lease_expires_at < now()) AS expired
+    FROM raw_signals WHERE lease_expires_at IS NOT NULL
+""")
+
+LAST_DONE = text("""
+    SELECT max(finalized_at) FROM (
+        SELECT finalized_at FROM raw_signals WHERE processing_status = 'completed'
+        ORDER BY created_at DESC LIMIT 1000) AS recent
+""")
+
+HELD = text("""
+    SELECT claimed_by, count(*) AS signals, min(lease_expires_at) AS lease_expires_at FROM raw_signals
+    WHERE lease_expires_at IS NOT NULL GROUP BY claimed_by ORDER BY claimed_by
+""")
+
+
+FAILED = text("""
+    SELECT id, file_name, meta -> 'failure' AS failure FROM raw_signals WHERE processing_status = 'failed'
+    ORDER BY created_at DESC LIMIT :limit
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class FailedSignal:
+    """One failed signal, as a person wants to read of it; all texts are printable."""
+
+    name: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineStatus:
+    """Signals by state, why some failed, how old the queue is, who holds what, and totals that only grow."""
+
+    signals: dict[str, int]
+    failures: dict[str, int]
+    features_total: int
+    oldest_pending: datetime | None
+    oldest_pending_seconds: float | None
+    leases: dict[str, int]
+    workers: list[dict[str, Any]]
+    last_completed: datetime | None
+    totals: dict[str, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready; times are ISO 8601 in UTC."""
+        fields = asdict(self)
+        fields["oldest_pending"] = _iso(self.oldest_pending)
+        fields["last_completed"] = _iso(self.last_completed)
+        return fields
+
+    @property
+    def unfinished(self) -> int:
+        return self.signals[Status.PENDING] + self.signals[Status.PROCESSING]
+
+
+def read_status(engine: Engine) -> PipelineStatus:
+    """One look. Raises `DatabaseUnavailable`."""
+    with wrapped(engine), engine.connect() as conn:
+        by_status = {row.processing_status: row.n for row in conn.execute(BY_STATUS)}
+        queue = conn.execute(QUEUE).one()
+        totals = counters.totals(conn)
+        return PipelineStatus(
+            signals={status.value: by_status.get(status.value, 0) for status in Status},
+            failures={row.reason or "unknown": row.n for row in conn.execute(FAILURES)},
+            features_total=totals.get("features_total", 0),
+            oldest_pending=queue.oldest_pending,
+            oldest_pending_seconds=None
+            if queue.oldest_pending_seconds is None
+            else float(queue.oldest_pending_seconds),
+            leases={"live": queue.live, "expired": queue.expired},
+            workers=_workers(conn),
+            last_completed=conn.execute(LAST_DONE).scalar_one(),
+            totals=totals,
+        )
+
+
+def read_failures(engine: Engine, *, limit: int) -> list[FailedSignal]:
+    """The latest failures, newest first."""
+    with wrapped(engine), engine.connect() as conn:
+        rows = conn.execute(FAILED, {"limit": limit}).all()
+    return [_failed(row.id, row.file_name, row.failure or {}) for row in rows]
+
+
+def _failed(signal_id: UUID, file_name: str | None, failure: dict[str, str]) -> FailedSignal:
+    name = printable(Path(file_name).name) if file_name else str(signal_id)
+    return FailedSignal(name, failure.get("reason", "unknown"), printable(failure.get("message", ""), limit=400))
+
+
+def _workers(conn: Connection) -> list[dict[str, Any]]:
+    return [
+        {"name": row.claimed_by, "signals": row.signals, "lease_expires_at": _iso(row.lease_expires_at)}
+        for row in conn.execute(HELD)
+    ]
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

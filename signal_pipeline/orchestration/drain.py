@@ -1,0 +1,83 @@
+"""Draining the queue without the daemon: claim, run the same Dagster job in this process, until nothing is left."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from time import sleep
+from uuid import UUID
+
+import structlog
+from dagster import DagsterInstance, JobDefinition
+from sqlalchemy import text
+
+from signal_pipeline.db import claims
+from signal_pipeline.db.claims import Claim
+from signal_pipeline.orchestration.partitions import place_keys, stretches
+from signal_pipeline.orchestration.sensors import range_tags
+from signal_pipeline.processing.heartbeat import Heartbeat
+from signal_pipeline.processing.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 1.0
+
+UNFINISHED = text("""
+    SELECT count(*) FROM raw_signals WHERE processing_status IN ('pending', 'processing')
+""")
+
+
+def drain(
+    job: JobDefinition,
+    instance: DagsterInstance,
+    worker: Worker,
+    *,
+    wait: bool = False,
+    on_batch: Callable[[int], None] | None = None,
+) -> int:
+    """Process what is pending or expired; with `wait` also what live workers hold, should they die.
+
+    Returns how many signals went through this process. `on_batch` hears of each batch's size when it is done.
+    """
+    processed = 0
+    while True:
+        got = claims.claim_pending(worker.engine, settings=worker.settings.claims, claimed_by=worker.name)
+        for signal_id in got.crash_looped:
+            log.error("signal.crash_loop", signal=str(signal_id))
+        if got.claims:
+            processed += _run(job, instance, worker, got.claims, on_batch)
+        elif wait and _unfinished(worker):
+            sleep(POLL_SECONDS)
+        else:
+            return processed
+
+
+def _run(
+    job: JobDefinition,
+    instance: DagsterInstance,
+    worker: Worker,
+    fetched: tuple[Claim, ...],
+    on_batch: Callable[[int], None] | None,
+) -> int:
+    """Run the claims one after the other; those that wait their turn are kept alive, and let go if we are stopped."""
+    tokens: list[UUID] = [claim.token for claim in fetched]
+    lease = worker.settings.claims.claim_lease_seconds
+    keys = place_keys(instance, worker.engine, [i for claim in fetched for i in claim.signal_ids])
+    try:
+        with ExitStack() as waiting:
+            for token in tokens[1:]:
+                waiting.enter_context(Heartbeat(worker.engine, token, lease_seconds=lease))
+            for claim in fetched:
+                for stretch in stretches((str(i) for i in claim.signal_ids), keys):
+                    tags = range_tags(claim.token, stretch)
+                    job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+                if on_batch is not None:
+                    on_batch(len(claim.signal_ids))
+    except BaseException:
+        for token in tokens:
+            claims.let_go(worker.engine, token)
+        raise
+    return sum(len(claim.signal_ids) for claim in fetched)
+
+
+def _unfinished(worker: Worker) -> bool:
+    with worker.engine.connect() as conn:
+        return bool(conn.execute(UNFINISHED).scalar_one())
