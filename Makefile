@@ -34,7 +34,7 @@ help: ## this list
 setup: $(WARM) ## install everything from the lock into .venv, and compile what is compiled once
 
 demo: $(WARM) ## simulated motors through the whole pipeline, then Dagster's UI until Ctrl-C
-	@exec .venv/bin/signal-pipeline demo $(if $(ONCE),--once) $(if $(DATA),--data "$(DATA)") $(ARGS)
+	@exec .venv/bin/signal-pipeline demo $(if $(ONCE),--once) $(ARGS) $(if $(DATA),"$(DATA)")
 
 dev: $(WARM) ## Dagster's UI and daemon on the current settings
 	@exec .venv/bin/signal-pipeline dev $(ARGS)
@@ -51,14 +51,15 @@ lint: $(SYNCED) types ## ruff, mypy, and the rules of who may import whom
 types: $(SYNCED) ## mypy alone
 	.venv/bin/mypy
 
+# in an empty home: whether the code is sound has nothing to do with where Dagster stores its runs
 check-definitions: $(SYNCED) ## whether Dagster can load the definitions
-	env -u DAGSTER_HOME .venv/bin/dagster definitions validate
+	@home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && touch "$$home/dagster.yaml" && DAGSTER_HOME="$$home" .venv/bin/dagster definitions validate
 
 check: lint check-definitions test ## all that has to pass before a commit
 
 clean: ## remove .venv, .tools and all caches; keeps data
 	rm -rf .venv .tools .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
-	find signal_pipeline signal_pipeline_tests migrations benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # the data may lie elsewhere, where root's home is closed to the server's user: the link goes, and what it names
 clean-data: ## remove the embedded database and Dagster's home, with everything in them
