@@ -19,7 +19,7 @@ def upgrade() -> None:
     """Bring the schema up to what the code needs."""
     with readable_errors():
         settings = load_settings()
-        configure_logging(settings.app)
+        configure_logging(settings.app, default_level="ERROR")
         with surroundings(settings, migrated=False) as here:
             migrate.upgrade(here.url)
     out.print(f"the database is at migration {migrate.head_revision()}")
@@ -33,7 +33,7 @@ def run(command: Annotated[list[str], typer.Argument(help="The command and its a
     """
     with readable_errors():
         settings = load_settings()
-        configure_logging(settings.app)
+        configure_logging(settings.app, default_level="ERROR")
         with surroundings(settings) as here:
             environment = here.environment() | {
                 "DATABASE_URL": here.url.replace("postgresql+psycopg://", "postgresql://")

@@ -25,7 +25,8 @@ from signal_pipeline.cli.files import (
 from signal_pipeline.cli.server import DagsterServer, Stopped, dagster_server, stoppable
 from signal_pipeline.cli.watch import status_table
 from signal_pipeline.db import migrate
-from signal_pipeline.ingest.loader import FileOutcome, LoadOptions
+from signal_pipeline.ingest.load_report import FileOutcome
+from signal_pipeline.ingest.loader import LoadOptions
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.observability.status import PipelineStatus, read_failures, read_status
 from signal_pipeline.settings import Settings, load_settings
@@ -34,7 +35,7 @@ POLL_SECONDS = 1.0
 
 
 def demo(
-    data: Annotated[Path | None, typer.Argument(help="A folder of CSV files; default: a simulated fleet.")] = None,
+    data: Annotated[Path | None, typer.Option(help="A folder of CSV files; default: a simulated fleet.")] = None,
     once: Annotated[bool, typer.Option("--once", help="End after the summary instead of serving on.")] = False,
     port: Port = 3000,
     equipment: Equipment = None,
@@ -47,7 +48,7 @@ def demo(
     """Load recordings, let Dagster's sensor process them, and show what came out. Ctrl-C ends it all."""
     with readable_errors():
         settings = load_settings()
-        configure_logging(settings.app)
+        configure_logging(settings.app, default_level="ERROR")
         options = load_options(
             equipment=equipment,
             sample_rate=sample_rate,

@@ -13,7 +13,8 @@ from signal_pipeline.cli.console import err, out, print_json, readable_errors
 from signal_pipeline.cli.environment import Surroundings, surroundings
 from signal_pipeline.cli.watch import AsJson
 from signal_pipeline.ingest.dialect import CsvDialect
-from signal_pipeline.ingest.loader import FileOutcome, FileReport, LoadOptions, load_files
+from signal_pipeline.ingest.load_report import FileOutcome, FileReport
+from signal_pipeline.ingest.loader import LoadOptions, load_files
 from signal_pipeline.ingest.recorded_at import parse_time, read_times
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.settings import load_settings
@@ -69,7 +70,7 @@ def ingest(
     """
     with readable_errors():
         settings = load_settings()
-        configure_logging(settings.app)
+        configure_logging(settings.app, default_level="ERROR")
         options = load_options(
             equipment=equipment,
             sample_rate=sample_rate,

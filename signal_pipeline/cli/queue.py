@@ -41,12 +41,12 @@ def process(
     """Process what is pending or expired, through the same Dagster job but without the daemon; then end."""
     with readable_errors():
         settings = load_settings()
-        configure_logging(settings.app)
+        configure_logging(settings.app, default_level="ERROR")
         with surroundings(settings) as here, dagster_instance(here) as instance:
             # Not a part of the instance's own name: the sensor must not take these claims for its own.
             name = f"process/{instance_name(instance)}:{os.getpid()}"
             worker = Worker(here.engine, settings, name)
-            definitions = build_definitions(settings, make_worker=lambda _: worker, console_level="CRITICAL")
+            definitions = build_definitions(settings, make_worker=lambda _: worker)
             job = definitions.resolve_job_def(PROCESS_SIGNALS)
             processed = drain(job, instance, worker, wait=wait, on_batch=lambda n: err.print(f"{n} signals done"))
             found = read_status(here.engine)
@@ -67,7 +67,7 @@ def retry(
         fail("say --failed: it puts every failed signal (of --reason, if given) back into the queue", code=2)
     with readable_errors():
         settings = load_settings()
-        configure_logging(settings.app)
+        configure_logging(settings.app, default_level="ERROR")
         with surroundings(settings) as here:
             ids = retry_failed(here.engine, reason=reason)
     if as_json:
@@ -84,7 +84,7 @@ def add_partitions(signal_ids: Annotated[list[UUID], typer.Argument(metavar="IDâ
     """Make signals partitions (again), so that they can be materialized in the UI."""
     with readable_errors():
         settings = load_settings()
-        configure_logging(settings.app)
+        configure_logging(settings.app, default_level="ERROR")
         with surroundings(settings) as here, dagster_instance(here) as instance:
             place_keys(instance, here.engine, signal_ids)
     out.print(f"{len(signal_ids)} partitions are there")

@@ -20,7 +20,7 @@ def status(as_json: AsJson = False) -> None:
     """What is pending, being processed, completed and failed, and why."""
     with readable_errors():
         settings = load_settings()
-        configure_logging(settings.app)
+        configure_logging(settings.app, default_level="ERROR")
         with surroundings(settings) as here:
             found = read_status(here.engine)
     if as_json:
@@ -51,7 +51,7 @@ def health(as_json: AsJson = False) -> None:
     """Whether the pipeline could work now. Exit code 0: all is well; 1: something is not."""
     with readable_errors():
         settings = load_settings()
-        configure_logging(settings.app)
+        configure_logging(settings.app, default_level="ERROR")
         try:
             with surroundings(settings, migrated=False) as here:
                 checks = check_health(here.engine, settings)

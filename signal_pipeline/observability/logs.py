@@ -11,9 +11,13 @@ QUIET = ("sqlalchemy", "alembic.runtime.migration", "numba", "urllib3", "asyncio
 """Loggers of others that stay at WARNING whatever LOG_LEVEL says."""
 
 
-def configure_logging(settings: AppSettings) -> None:
-    """Send our lines to standard error, as LOG_FORMAT and LOG_LEVEL say. Calling it again changes nothing."""
-    level = logging.getLevelNamesMapping()[settings.log_level]
+def configure_logging(settings: AppSettings, *, default_level: str | None = None) -> None:
+    """Send our lines to standard error, as LOG_FORMAT and LOG_LEVEL say.
+
+    `default_level` holds where LOG_LEVEL is not set: commands that talk to a person need no log beside their output.
+    """
+    chosen = settings.log_level if default_level is None or "log_level" in settings.model_fields_set else default_level
+    level = logging.getLevelNamesMapping()[chosen]
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if settings.log_format == "json"

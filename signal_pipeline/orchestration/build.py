@@ -1,6 +1,6 @@
 """Puts the parts together. A function that takes overrides, so that a test swaps a part without monkeypatching."""
 
-from dagster import Definitions, colored_console_logger, in_process_executor, mem_io_manager
+from dagster import Definitions, in_process_executor, mem_io_manager
 
 from signal_pipeline.orchestration.assets import build_signal_assets
 from signal_pipeline.orchestration.jobs import process_signals
@@ -9,14 +9,8 @@ from signal_pipeline.orchestration.sensors import claim_pending_signals
 from signal_pipeline.settings import Settings
 
 
-def build_definitions(
-    settings: Settings, *, make_worker: WorkerFactory | None = None, console_level: str = "WARNING"
-) -> Definitions:
-    """All of Dagster's definitions on `settings`.
-
-    `make_worker` replaces how workers are made; `console_level` is of Dagster's own lines on the terminal (its UI
-    shows them all in any case).
-    """
+def build_definitions(settings: Settings, *, make_worker: WorkerFactory | None = None) -> Definitions:
+    """All of Dagster's definitions on `settings`; `make_worker` replaces how workers are made."""
     return Definitions(
         assets=[build_signal_assets(signals_a_run=settings.claims.claim_batch_size)],
         jobs=[process_signals],
@@ -27,5 +21,4 @@ def build_definitions(
             "io_manager": mem_io_manager,
         },
         executor=in_process_executor,
-        loggers={"console": colored_console_logger.configured({"log_level": console_level})},
     )

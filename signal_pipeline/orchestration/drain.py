@@ -20,6 +20,9 @@ log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
 
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""Run configuration: Dagster's events go to its storage; on the terminal our own lines are enough."""
+
 UNFINISHED = text("""
     SELECT count(*) FROM raw_signals WHERE processing_status IN ('pending', 'processing')
 """)
@@ -68,7 +71,7 @@ def _run(
             for claim in fetched:
                 for stretch in stretches((str(i) for i in claim.signal_ids), keys):
                     tags = range_tags(claim.token, stretch)
-                    job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+                    job.execute_in_process(QUIET, instance=instance, tags=tags, raise_on_error=False)
                 if on_batch is not None:
                     on_batch(len(claim.signal_ids))
     except BaseException:

@@ -1,0 +1,201 @@
+"""A notebook's door: what the pipeline has stored, as pandas frames.
+
+    from signal_pipeline.read import load_features
+    frame = load_features(equipment="pump-1", start="2025-08-25")
+
+Each function reads DATABASE_URL (environment or `.env`), or joins the embedded database for the time of the call;
+`engine=` takes an engine of yours instead. Nothing here writes. Times are UTC; `end` is exclusive.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Engine, Select, select
+
+from signal_pipeline.catalogue import COLUMNS
+from signal_pipeline.db.embedded import embedded_server
+from signal_pipeline.db.engine import create_engine, wrapped
+from signal_pipeline.db.models import AnomalyScore, Equipment, Feature, Forecast, HourlyFeatureSummary, RawSignal
+from signal_pipeline.db.urls import domain_url
+from signal_pipeline.domain import Status
+from signal_pipeline.errors import SettingsError
+from signal_pipeline.settings import load_settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Moment = datetime | str | None
+"""A time: aware, or naive and then UTC, or ISO 8601 text."""
+
+_features = Feature.__table__
+_hours = HourlyFeatureSummary.__table__
+
+
+def load_features(
+    *,
+    equipment: str | Sequence[str] | None = None,
+    start: Moment = None,
+    end: Moment = None,
+    columns: Sequence[str] | None = None,
+    engine: Engine | None = None,
+) -> "pd.DataFrame":
+    """One row a window, in time order: equipment, raw_id, window_start, feature_version, and the features.
+
+    `columns` picks features (default: all of `signal_pipeline.catalogue.COLUMNS`; an unknown name raises
+    `ValueError`). NaN where the window could not say; the column `null_reasons` has why.
+    """
+    unknown = sorted(set(columns or ()) - set(COLUMNS))
+    if unknown:
+        raise ValueError(f"no such features: {', '.join(unknown)}. signal_pipeline.catalogue.COLUMNS lists them.")
+    wanted = [_features.c[name] for name in (COLUMNS if columns is None else columns)]
+    keys = (_features.c.raw_id, _features.c.window_start, _features.c.feature_version, _features.c.null_reasons)
+    query = (
+        select(Equipment.name.label("equipment"), *keys, *wanted)
+        .join(Equipment, Equipment.id == _features.c.equipment_id)
+        .order_by(_features.c.window_start, _features.c.raw_id)
+    )
+    return _load(_between(query, _features.c.window_start, equipment, start, end), engine)
+
+
+def load_signals(
+    *,
+    equipment: str | Sequence[str] | None = None,
+    start: Moment = None,
+    end: Moment = None,
+    status: Status | str | None = None,
+    engine: Engine | None = None,
+) -> "pd.DataFrame":
+    """One row a signal, in time order, without samples: equipment, file, rate, state, `meta` (validation, failure)."""
+    query = (
+        select(
+            Equipment.name.label("equipment"),
+            RawSignal.id,
+            RawSignal.file_name,
+            RawSignal.recorded_at,
+            RawSignal.sample_rate_hz,
+            RawSignal.first_row,
+            RawSignal.samples_count,
+            RawSignal.processing_status,
+            RawSignal.attempts,
+            RawSignal.finalized_at,
+            RawSignal.meta,
+        )
+        .join(Equipment, Equipment.id == RawSignal.equipment_id)
+        .order_by(RawSignal.recorded_at, RawSignal.first_row, RawSignal.id)
+    )
+    if status is not None:
+        query = query.where(RawSignal.processing_status == Status(status).value)
+    return _load(_between(query, RawSignal.recorded_at, equipment, start, end), engine)
+
+
+def load_hours(
+    *,
+    equipment: str | Sequence[str] | None = None,
+    start: Moment = None,
+    end: Moment = None,
+    engine: Engine | None = None,
+) -> "pd.DataFrame":
+    """One row an equipment and hour: windows, and mean, min, max, std of each phase's RMS (A)."""
+    wanted = [column for column in _hours.c if column.name != "equipment_id"]
+    query = (
+        select(Equipment.name.label("equipment"), *wanted)
+        .join(Equipment, Equipment.id == _hours.c.equipment_id)
+        .order_by(Equipment.name, _hours.c.hour_start)
+    )
+    return _load(_between(query, _hours.c.hour_start, equipment, start, end), engine)
+
+
+def load_scores(
+    *,
+    equipment: str | Sequence[str] | None = None,
+    start: Moment = None,
+    end: Moment = None,
+    model_kind: str | None = None,
+    engine: Engine | None = None,
+) -> "pd.DataFrame":
+    """One row a window and model, in time order: score, threshold, is_anomaly, and `meta` (contributions, flags)."""
+    query = (
+        select(
+            Equipment.name.label("equipment"),
+            AnomalyScore.raw_id,
+            AnomalyScore.window_start,
+            AnomalyScore.model_kind,
+            AnomalyScore.model_version,
+            AnomalyScore.score,
+            AnomalyScore.threshold,
+            AnomalyScore.is_anomaly,
+            AnomalyScore.meta,
+        )
+        .join(Equipment, Equipment.id == AnomalyScore.equipment_id)
+        .order_by(AnomalyScore.window_start, AnomalyScore.raw_id, AnomalyScore.model_kind, AnomalyScore.model_version)
+    )
+    if model_kind is not None:
+        query = query.where(AnomalyScore.model_kind == model_kind)
+    return _load(_between(query, AnomalyScore.window_start, equipment, start, end), engine)
+
+
+def load_forecasts(
+    *,
+    equipment: str | Sequence[str] | None = None,
+    start: Moment = None,
+    end: Moment = None,
+    engine: Engine | None = None,
+) -> "pd.DataFrame":
+    """One row a forecast hour of each issue: mean, intervals and the probability of passing the limit."""
+    query = (
+        select(Equipment.name.label("equipment"), *Forecast.__table__.c)
+        .join(Equipment, Equipment.id == Forecast.equipment_id)
+        .order_by(Forecast.issued_at, Forecast.hour_start)
+    )
+    return _load(_between(query, Forecast.hour_start, equipment, start, end), engine)
+
+
+def _between(
+    query: Select[tuple[object, ...]],
+    column: Any,
+    equipment: str | Sequence[str] | None,
+    start: Moment,
+    end: Moment,
+) -> Select[tuple[object, ...]]:
+    import pandas as pd
+
+    if equipment is not None:
+        query = query.where(Equipment.name.in_([equipment] if isinstance(equipment, str) else list(equipment)))
+    if start is not None:
+        query = query.where(column >= pd.to_datetime(start, utc=True).to_pydatetime())
+    if end is not None:
+        query = query.where(column < pd.to_datetime(end, utc=True).to_pydatetime())
+    return query
+
+
+def _load(query: Select[tuple[object, ...]], engine: Engine | None) -> "pd.DataFrame":
+    import pandas as pd
+
+    with _engine(engine) as found, wrapped(found), found.connect() as conn:
+        return pd.read_sql_query(query, conn)
+
+
+@contextmanager
+def _engine(engine: Engine | None) -> Iterator[Engine]:
+    if engine is not None:
+        yield engine
+        return
+    settings = load_settings()
+    if settings.database.database_url is not None:
+        own = create_engine(domain_url(settings.database.database_url.get_secret_value()), settings.database)
+        try:
+            yield own
+        finally:
+            own.dispose()
+        return
+    home = settings.app.signal_pipeline_home
+    if not home.is_dir():
+        raise SettingsError(f"DATABASE_URL is not set, and there is no embedded database at {home.resolve()}")
+    with embedded_server(home) as url:
+        own = create_engine(url, settings.database)
+        try:
+            yield own
+        finally:
+            own.dispose()
