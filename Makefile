@@ -1,7 +1,10 @@
 # What a person types. Everything sets itself up first, and does nothing when nothing has changed.
-# Python tools run from .venv, which uv makes from uv.lock; uv itself comes into .tools, with pip, from the index.
+# Python tools run from .venv, which uv makes from uv.lock; uv itself comes into .tools, by pip.
 
 UV_VERSION := 0.13.9
+# for a Python without pip, as Debian's is; a wheel can be run as it is
+PIP_URL := https://files.pythonhosted.org/packages/07/25/ee8c38ae72d66b844ce8eb9711ba905dba21ca1a8a0c960057c41cd23337/pip-26.3-py3-none-any.whl
+PIP_SHA256 := f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13
 PYTHON ?=
 WORKERS ?= 2
 ARGS ?=
@@ -96,17 +99,30 @@ if [ -z "$$python" ]; then \
 fi
 endef
 
+define FETCH_PIP
+import hashlib, sys, urllib.request
+wheel = urllib.request.urlopen("$(PIP_URL)", timeout=60).read()
+if hashlib.sha256(wheel).hexdigest() != "$(PIP_SHA256)":
+    sys.exit("what came from $(PIP_URL) is not the pip that was asked for")
+open(sys.argv[1], "wb").write(wheel)
+endef
+export FETCH_PIP
+
+# pip if there is one, else an installed uv, else a pip that is fetched
 $(UV_STAMP):
-	@$(find_python); \
-	if "$$python" -m pip --version >/dev/null 2>&1; then \
-		echo "fetching uv $(UV_VERSION) into .tools"; rm -rf .tools; \
-		"$$python" -m pip install --quiet --no-input --only-binary :all: --target .tools uv==$(UV_VERSION); \
-	elif command -v uv >/dev/null; then \
-		echo "$$python has no pip: using $$(uv --version)"; mkdir -p .tools/bin; ln -sf "$$(command -v uv)" $(UV); \
-	else \
-		echo "error: $$python has no pip, and there is no uv: install either (python3-pip on Debian)" >&2; exit 1; \
-	fi
-	@touch $@
+	@$(find_python); rm -rf .tools; mkdir -p .tools/bin; \
+	pip="-m pip"; \
+	if ! "$$python" -m pip --version >/dev/null 2>&1; then \
+		if command -v uv >/dev/null; then \
+			echo "$$python has no pip: using $$(uv --version)"; ln -s "$$(command -v uv)" $(UV); touch $@; exit 0; \
+		fi; \
+		pip=.tools/$(notdir $(PIP_URL))/pip; \
+		"$$python" -c "$$FETCH_PIP" .tools/$(notdir $(PIP_URL)) || { \
+			echo "error: $$python has no pip, it could not be fetched, and there is no uv:" \
+				"install either (on Debian python3-pip)" >&2; exit 1; }; \
+	fi; \
+	echo "fetching uv $(UV_VERSION) into .tools"; \
+	"$$python" $$pip install --quiet --no-input --only-binary :all: --upgrade --target .tools uv==$(UV_VERSION) && touch $@
 
 # the groups are always the same: a demo without the tools of the tests would take them away from the next test
 $(SYNCED): pyproject.toml uv.lock $(UV_STAMP)
