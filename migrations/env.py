@@ -1,11 +1,14 @@
 """Alembic's environment: our own version table, URL from the caller or from DATABASE_URL."""
 
 from alembic import context
-from sqlalchemy import create_engine, pool
+from sqlalchemy import create_engine, pool, text
 
 from signal_pipeline.db.migrate import VERSION_TABLE
 from signal_pipeline.db.models import Base
 from signal_pipeline.settings import DatabaseSettings
+
+# Two hosts may be started at the same moment: the second waits, and then finds nothing left to do.
+ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended('signal_pipeline migrations', 0))")
 
 
 def database_url() -> str:
@@ -23,7 +26,11 @@ def database_url() -> str:
 def run() -> None:
     if context.is_offline_mode():
         context.configure(
-            url=database_url(), target_metadata=Base.metadata, literal_binds=True, version_table=VERSION_TABLE
+            url=database_url(),
+            target_metadata=Base.metadata,
+            literal_binds=True,
+            version_table=VERSION_TABLE,
+            dialect_opts={"paramstyle": "named"},  # psycopg's own style would double each % in the written SQL
         )
         with context.begin_transaction():
             context.run_migrations()
@@ -37,6 +44,7 @@ def run() -> None:
             compare_server_default=True,
         )
         with context.begin_transaction():
+            connection.execute(ONE_AT_A_TIME)
             context.run_migrations()
 
 

@@ -1,17 +1,24 @@
 """The statements of the claim, one commented constant each. The functions that run them are in `claims`.
 
 Leases live on the database's clock only, so a worker's clock may be wrong by any amount.
+
+Two rules hold for all of them. Whoever changes several rows locks them in id order first: heartbeat, fence and
+finalize of one claim run side by side, and in any other order they deadlock (the fetch skips locked rows instead).
+And the rows to change are handed over as `id = ANY(ARRAY(...))`: the planner takes an array for ten rows and goes by
+the primary key, where a join with a CTE of unknown size makes it read the whole table.
 """
 
 from sqlalchemy import text
 
-# A signal whose own work was started `max_attempts` times and never finished kills its worker. It is buried before
-# anything is claimed. SKIP LOCKED: a worker that is alive after all may be finalizing it at this very moment.
+# A signal whose own work was started `max_attempts` times, and was under way when its worker died, kills its worker.
+# It is buried before anything is claimed; one whose work had ended (`work_started_at` is NULL) died of something else.
+# SKIP LOCKED: a worker that is alive after all may be finalizing it at this very moment.
 BURY_CRASH_LOOPS = text("""
     WITH poison AS (
         SELECT id FROM raw_signals
-        WHERE processing_status = 'processing' AND lease_expires_at < now() AND attempts >= :max_attempts
-        ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED
+        WHERE processing_status = 'processing' AND lease_expires_at < now()
+          AND work_started_at IS NOT NULL AND attempts >= :max_attempts
+        ORDER BY lease_expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED
     )
     UPDATE raw_signals AS r
     SET processing_status = 'failed', finalized_at = now(),
@@ -20,36 +27,41 @@ BURY_CRASH_LOOPS = text("""
             'reason', 'crash_loop', 'stage', 'claim', 'at', to_jsonb(now()),
             'message', format('its own work was started %s times and each time its worker died (last: %s)',
                               r.attempts, r.claimed_by)))
-    FROM poison WHERE r.id = poison.id
+    WHERE r.id = ANY(ARRAY(SELECT id FROM poison))
     RETURNING r.id
 """)
 
 # S2. Two CTEs, because each has a partial index of its own, and an OR would use neither. Expired leases come first:
 # their recovery time is promised. A signal that was being worked on when its worker died is claimed alone (a token of
-# its own), so that a poisonous one cannot take neighbours with it. No work happens in this transaction.
-# A pending row with a live lease has been borrowed by a person's run of some assets.
+# its own), so that a poisonous one cannot take neighbours with it; at the attempt cap it is left to be buried. No work
+# happens in this transaction. A pending row with a live lease has been borrowed by a person's run of some assets.
+# The SET reads the row as it was: `work_started_at` on its right-hand side is the dead worker's.
 CLAIM_BATCH = text("""
     WITH expired AS MATERIALIZED (
-        SELECT id, work_started_at IS NOT NULL AS alone FROM raw_signals
+        SELECT id FROM raw_signals
         WHERE processing_status = 'processing' AND lease_expires_at < now()
+          AND (work_started_at IS NULL OR attempts < :max_attempts)
         ORDER BY lease_expires_at LIMIT :n FOR UPDATE SKIP LOCKED
     ), waiting AS MATERIALIZED (
-        SELECT id, false AS alone FROM raw_signals
+        SELECT id FROM raw_signals
         WHERE processing_status = 'pending' AND (lease_expires_at IS NULL OR lease_expires_at < now())
         ORDER BY created_at, id LIMIT (SELECT :n - count(*) FROM expired) FOR UPDATE SKIP LOCKED
-    ), picked AS (SELECT * FROM expired UNION ALL SELECT * FROM waiting)
-    UPDATE raw_signals AS r
+    )
+    UPDATE raw_signals
     SET processing_status = 'processing', claimed_by = :claimed_by, claimed_at = now(), work_started_at = NULL,
-        claim_token = CASE WHEN picked.alone THEN gen_random_uuid() ELSE CAST(:token AS uuid) END,
+        claim_token = CASE WHEN processing_status = 'processing' AND work_started_at IS NOT NULL
+                           THEN gen_random_uuid() ELSE CAST(:token AS uuid) END,
         lease_expires_at = now() + make_interval(secs => :lease_seconds)
-    FROM picked WHERE r.id = picked.id
-    RETURNING r.id, r.claim_token, r.created_at
+    WHERE id = ANY(ARRAY(SELECT id FROM expired UNION ALL SELECT id FROM waiting))
+    RETURNING id, claim_token, created_at
 """)
 
 # S1 looks without locking, then takes one row at a time; whoever comes second gets no row back.
 CANDIDATES = text("""
     (SELECT id FROM raw_signals
-     WHERE processing_status = 'processing' AND lease_expires_at < now() ORDER BY lease_expires_at LIMIT :n)
+     WHERE processing_status = 'processing' AND lease_expires_at < now()
+       AND (work_started_at IS NULL OR attempts < :max_attempts)
+     ORDER BY lease_expires_at LIMIT :n)
     UNION ALL
     (SELECT id FROM raw_signals
      WHERE processing_status = 'pending' AND (lease_expires_at IS NULL OR lease_expires_at < now())
@@ -57,7 +69,6 @@ CANDIDATES = text("""
     LIMIT :n
 """)
 
-# The SET reads the row as it was: `work_started_at` on the right-hand side is the dead worker's.
 CLAIM_ONE = text("""
     UPDATE raw_signals
     SET processing_status = 'processing', claimed_by = :claimed_by, claimed_at = now(), work_started_at = NULL,
@@ -65,7 +76,8 @@ CLAIM_ONE = text("""
                            THEN gen_random_uuid() ELSE CAST(:token AS uuid) END,
         lease_expires_at = now() + make_interval(secs => :lease_seconds)
     WHERE id = :id AND ((processing_status = 'pending' AND (lease_expires_at IS NULL OR lease_expires_at < now()))
-                        OR (processing_status = 'processing' AND lease_expires_at < now()))
+                        OR (processing_status = 'processing' AND lease_expires_at < now()
+                            AND (work_started_at IS NULL OR attempts < :max_attempts)))
     RETURNING id, claim_token, created_at
 """)
 
@@ -90,10 +102,12 @@ TAKE_REQUESTED = text("""
     WHERE id = ANY(:ids)
 """)
 
-# The heartbeat. Only rows that still carry the token: a lease that was lost is never won back.
+# The heartbeat. Only rows that still carry the token: a lease that was lost is never won back. It may have waited for
+# a fence, so the lease counts from the clock, not from the transaction's start.
 RENEW = text("""
-    UPDATE raw_signals SET lease_expires_at = now() + make_interval(secs => :lease_seconds)
-    WHERE claim_token = :token RETURNING id
+    UPDATE raw_signals SET lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds)
+    WHERE id = ANY(ARRAY(SELECT id FROM raw_signals WHERE claim_token = :token ORDER BY id FOR NO KEY UPDATE))
+    RETURNING id
 """)
 
 # The fence: the first statement of every transaction that writes a signal's data. NO KEY, because the rows written
@@ -102,19 +116,27 @@ FENCE = text("""
     SELECT id FROM raw_signals WHERE id = ANY(:ids) AND claim_token = :token ORDER BY id FOR NO KEY UPDATE
 """)
 
-# The signal's own work begins: only now an attempt is counted, and committed before the work.
+# The signal's own work begins: only now an attempt is counted, and committed before the work. In a loan nothing is
+# counted: it starts only when a person asks. Signals whose work has ended meanwhile, though it is not stored yet, are
+# noted in the same breath: their worker's death from now on is not their fault.
 START_WORK = text("""
     UPDATE raw_signals
-    SET attempts = attempts + 1, work_started_at = now(),
-        lease_expires_at = now() + make_interval(secs => :lease_seconds)
-    WHERE id = :id AND claim_token = :token RETURNING attempts
+    SET attempts = attempts + CASE WHEN id = :id AND processing_status = 'processing' THEN 1 ELSE 0 END,
+        work_started_at = CASE WHEN id = :id THEN clock_timestamp() END,
+        lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds)
+    WHERE id = ANY(ARRAY(SELECT id FROM raw_signals WHERE id = ANY(:ids) AND claim_token = :token
+                         ORDER BY id FOR NO KEY UPDATE))
+    RETURNING id, attempts
 """)
 
 COMPLETE = text("""
     UPDATE raw_signals
     SET processing_status = 'completed', finalized_at = now(), meta = meta - 'failure',
         claim_token = NULL, claimed_by = NULL, lease_expires_at = NULL, work_started_at = NULL
-    WHERE id = ANY(:ids) AND claim_token = :token AND processing_status = 'processing' RETURNING id
+    WHERE id = ANY(ARRAY(SELECT id FROM raw_signals
+                         WHERE id = ANY(:ids) AND claim_token = :token AND processing_status = 'processing'
+                         ORDER BY id FOR NO KEY UPDATE))
+    RETURNING id
 """)
 
 FAIL = text("""
@@ -122,14 +144,22 @@ FAIL = text("""
     SET processing_status = 'failed', finalized_at = now(),
         meta = meta || jsonb_build_object('failure', CAST(:failure AS jsonb) || jsonb_build_object('at', now())),
         claim_token = NULL, claimed_by = NULL, lease_expires_at = NULL, work_started_at = NULL
-    WHERE id = ANY(:ids) AND claim_token = :token AND processing_status = 'processing' RETURNING id
+    WHERE id = ANY(ARRAY(SELECT id FROM raw_signals
+                         WHERE id = ANY(:ids) AND claim_token = :token AND processing_status = 'processing'
+                         ORDER BY id FOR NO KEY UPDATE))
+    RETURNING id
 """)
 
-# What a subset run borrowed goes back as it was. Only rows whose status it did not change.
+# What a subset run borrowed goes back as it was: without a claim, or, where a dead worker's claim had been found, with
+# one that has run out.
 GIVE_BACK = text("""
     UPDATE raw_signals
-    SET claim_token = NULL, claimed_by = NULL, lease_expires_at = NULL, work_started_at = NULL
-    WHERE claim_token = :token AND processing_status <> 'processing' RETURNING id
+    SET claim_token = CASE WHEN processing_status = 'processing' THEN claim_token END,
+        claimed_by = CASE WHEN processing_status = 'processing' THEN claimed_by END,
+        lease_expires_at = CASE WHEN processing_status = 'processing' THEN now() - interval '1 millisecond' END,
+        work_started_at = NULL
+    WHERE id = ANY(ARRAY(SELECT id FROM raw_signals WHERE claim_token = :token ORDER BY id FOR NO KEY UPDATE))
+    RETURNING id
 """)
 
 # A worker that stops politely lets its lease end now, so that the next one need not wait for it. What it had not
@@ -138,7 +168,11 @@ LET_GO = text("""
     UPDATE raw_signals
     SET lease_expires_at = now() - interval '1 millisecond', work_started_at = NULL,
         attempts = CASE WHEN work_started_at IS NULL THEN attempts ELSE greatest(0, attempts - 1) END
-    WHERE claim_token = :token AND processing_status = 'processing' RETURNING id
+    WHERE id = ANY(ARRAY(SELECT id FROM raw_signals
+                         WHERE claim_token = :token AND processing_status = 'processing'
+                           AND (CAST(:ids AS uuid[]) IS NULL OR id = ANY(CAST(:ids AS uuid[])))
+                         ORDER BY id FOR NO KEY UPDATE))
+    RETURNING id
 """)
 
 HELD = text("""
@@ -159,10 +193,15 @@ OWN_CLAIMS = text("""
     GROUP BY claim_token ORDER BY min(created_at)
 """)
 
+# A loan whose borrower died is left behind on a failed row; it ends with its lease. SKIP LOCKED: somebody asks for
+# that one at this very moment.
 RETRY_FAILED = text("""
     UPDATE raw_signals
-    SET processing_status = 'pending', attempts = 0, finalized_at = NULL
-    WHERE processing_status = 'failed' AND lease_expires_at IS NULL
-      AND (CAST(:reason AS text) IS NULL OR meta -> 'failure' ->> 'reason' = :reason)
+    SET processing_status = 'pending', attempts = 0, finalized_at = NULL,
+        claim_token = NULL, claimed_by = NULL, lease_expires_at = NULL, work_started_at = NULL
+    WHERE id = ANY(ARRAY(SELECT id FROM raw_signals
+                         WHERE processing_status = 'failed' AND (lease_expires_at IS NULL OR lease_expires_at < now())
+                           AND (CAST(:reason AS text) IS NULL OR meta -> 'failure' ->> 'reason' = :reason)
+                         ORDER BY id FOR NO KEY UPDATE SKIP LOCKED))
     RETURNING id
 """)

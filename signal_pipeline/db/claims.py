@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Engine
 
-from signal_pipeline.db import claim_sql
+from signal_pipeline.db import claim_sql, counters
 from signal_pipeline.db.json_values import clean_text
 from signal_pipeline.domain import FailureReason, Stage
 from signal_pipeline.errors import ClaimLost
@@ -52,12 +52,22 @@ class Failure:
 def claim_pending(engine: Engine, *, settings: ClaimSettings, claimed_by: str, limit: int | None = None) -> Claimed:
     """Claim up to `limit` (default: CLAIM_BATCH_SIZE) pending or expired signals, by CLAIM_STRATEGY."""
     n = settings.claim_batch_size if limit is None else limit
-    with engine.begin() as conn:
-        buried = conn.execute(claim_sql.BURY_CRASH_LOOPS, {"max_attempts": settings.claim_max_attempts}).scalars()
-        crash_looped = tuple(buried)
-    parameters = {"claimed_by": claimed_by, "lease_seconds": settings.claim_lease_seconds, "token": uuid4()}
+    crash_looped = _bury_crash_loops(engine, settings.claim_max_attempts)
+    parameters = {
+        "claimed_by": claimed_by,
+        "lease_seconds": settings.claim_lease_seconds,
+        "max_attempts": settings.claim_max_attempts,
+        "token": uuid4(),
+    }
     take = _take_batch if settings.claim_strategy is ClaimStrategy.S2 else _take_one_by_one
     return Claimed(_grouped(take(engine, n, parameters)), crash_looped)
+
+
+def _bury_crash_loops(engine: Engine, max_attempts: int) -> tuple[UUID, ...]:
+    with engine.begin() as conn:
+        buried = tuple(conn.execute(claim_sql.BURY_CRASH_LOOPS, {"max_attempts": max_attempts}).scalars())
+        counters.add(conn, {f"signals_failed_total:{FailureReason.CRASH_LOOP.value}": len(buried)})
+    return buried
 
 
 def _take_batch(engine: Engine, n: int, parameters: dict[str, Any]) -> list[Any]:
@@ -68,7 +78,7 @@ def _take_batch(engine: Engine, n: int, parameters: dict[str, Any]) -> list[Any]
 def _take_one_by_one(engine: Engine, n: int, parameters: dict[str, Any]) -> list[Any]:
     """S1: each signal in a transaction of its own; one that another worker took first is skipped."""
     with engine.connect() as conn:
-        candidates = conn.execute(claim_sql.CANDIDATES, {"n": n}).scalars().all()
+        candidates = conn.execute(claim_sql.CANDIDATES, {**parameters, "n": n}).scalars().all()
         conn.commit()
         taken: list[Any] = []
         for signal_id in candidates:
@@ -100,20 +110,27 @@ class Requested:
 
 
 def claim_requested(
-    engine: Engine, signal_ids: Sequence[UUID], *, settings: ClaimSettings, claimed_by: str, whole: bool
+    engine: Engine,
+    signal_ids: Sequence[UUID],
+    *,
+    token: UUID,
+    settings: ClaimSettings,
+    claimed_by: str,
+    whole: bool,
 ) -> Requested:
     """Claim what a person asked for, whatever its state; `whole=False` borrows without changing the status.
 
-    A signal that is unknown, or that a live worker holds, is refused by name; its neighbours are claimed.
+    `token` is the caller's, who may have to write it down before it is in use. A signal that is unknown, or that a
+    live worker holds, is refused by name; its neighbours are claimed.
     """
-    parameters = {"token": uuid4(), "claimed_by": claimed_by, "lease_seconds": settings.claim_lease_seconds}
+    parameters = {"token": token, "claimed_by": claimed_by, "lease_seconds": settings.claim_lease_seconds}
     with engine.begin() as conn:
         rows = {row.id: row for row in conn.execute(claim_sql.LOCK_REQUESTED, {"ids": list(signal_ids)})}
         refused = {i: reason for i in signal_ids if (reason := _refusal(rows.get(i))) is not None}
-        taken = [i for i in signal_ids if i not in refused]
+        taken = [i for i in dict.fromkeys(signal_ids) if i not in refused]
         conn.execute(claim_sql.A_PERSON_ASKS)
         conn.execute(claim_sql.TAKE_REQUESTED, {**parameters, "ids": taken, "whole": whole})
-    return Requested(Claim(parameters["token"], tuple(taken)), refused)
+    return Requested(Claim(token, tuple(taken)), refused)
 
 
 def _refusal(row: Any | None) -> str | None:
@@ -146,14 +163,21 @@ def fence(conn: Connection, token: UUID, signal_ids: Sequence[UUID]) -> None:
     _all_ours(signal_ids, ours)
 
 
-def start_work(engine: Engine, token: UUID, signal_id: UUID, *, lease_seconds: float) -> int:
-    """Count an attempt at this signal's own work, committed before the work begins; returns how many there were."""
-    parameters = {"id": signal_id, "token": token, "lease_seconds": lease_seconds}
+def start_work(
+    engine: Engine, token: UUID, signal_id: UUID, *, lease_seconds: float, ended: Iterable[UUID] = ()
+) -> int:
+    """Count an attempt at this signal's own work, committed before the work begins; returns how many there were.
+
+    `ended`: signals of the claim whose own work is over, though its results are not stored yet. Naming them here costs
+    nothing, and should the worker die they are not taken for what killed it. Raises `ClaimLost`.
+    """
+    ids = [signal_id, *ended]
+    parameters = {"id": signal_id, "ids": ids, "token": token, "lease_seconds": lease_seconds}
     with engine.begin() as conn:
-        attempts = conn.execute(claim_sql.START_WORK, parameters).scalar_one_or_none()
-    if attempts is None:
-        raise ClaimLost(f"signal {signal_id} does not carry the claim {token} any more; nothing was written")
-    return int(attempts)
+        attempts = {row.id: row.attempts for row in conn.execute(claim_sql.START_WORK, parameters)}
+    if signal_id not in attempts:
+        raise ClaimLost(f"signal {signal_id} does not carry the claim {token} any more")
+    return int(attempts[signal_id])
 
 
 def complete(conn: Connection, token: UUID, signal_ids: Sequence[UUID]) -> None:
@@ -169,9 +193,11 @@ def fail(conn: Connection, token: UUID, signal_ids: Sequence[UUID], failure: Fai
     _all_ours(signal_ids, done)
 
 
-def fail_all(conn: Connection, token: UUID, failure: Failure) -> tuple[UUID, ...]:
-    """Whatever the token still holds in processing -> failed."""
-    ids = conn.execute(claim_sql.HELD, {"token": token}).scalars().all()
+def fail_all(
+    conn: Connection, token: UUID, failure: Failure, *, signal_ids: Sequence[UUID] | None = None
+) -> tuple[UUID, ...]:
+    """Whatever the token still holds in processing (of `signal_ids`, if given) -> failed."""
+    ids = conn.execute(claim_sql.HELD, {"token": token}).scalars().all() if signal_ids is None else signal_ids
     parameters = {"ids": list(ids), "token": token, "failure": json.dumps(failure.as_dict())}
     return tuple(conn.execute(claim_sql.FAIL, parameters).scalars())
 
@@ -185,15 +211,19 @@ def _all_ours(asked: Sequence[UUID], ours: Sequence[UUID]) -> None:
 
 
 def give_back(engine: Engine, token: UUID) -> tuple[UUID, ...]:
-    """End a loan: a run of some assets returns token and lease; the status was never changed."""
+    """End a loan: a run of some assets returns token and lease; the status was never changed.
+
+    A signal of a dead worker that was borrowed keeps its claim, run out: the next fetch takes it.
+    """
     with engine.begin() as conn:
         return tuple(conn.execute(claim_sql.GIVE_BACK, {"token": token}).scalars())
 
 
-def let_go(engine: Engine, token: UUID) -> tuple[UUID, ...]:
-    """Stop politely: what is not final can be claimed by the next worker at once."""
+def let_go(engine: Engine, token: UUID, *, signal_ids: Sequence[UUID] | None = None) -> tuple[UUID, ...]:
+    """Stop politely: what is not final (of `signal_ids`, if given) can be claimed by the next worker at once."""
+    ids = None if signal_ids is None else list(signal_ids)
     with engine.begin() as conn:
-        return tuple(conn.execute(claim_sql.LET_GO, {"token": token}).scalars())
+        return tuple(conn.execute(claim_sql.LET_GO, {"token": token, "ids": ids}).scalars())
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,8 @@ CLEAR_PHASES = text("""
     UPDATE raw_signals
     SET phase_a = NULL, phase_b = NULL, phase_c = NULL, crc32_a = NULL, crc32_b = NULL, crc32_c = NULL
     WHERE id IN (SELECT id FROM raw_signals
-                 WHERE id = ANY(:ids) AND processing_status = 'completed' AND claim_token IS NULL
+                 WHERE id = ANY(:ids) AND processing_status = 'completed'
+                   AND (lease_expires_at IS NULL OR lease_expires_at < now())
                    AND (phase_a IS NOT NULL OR phase_b IS NOT NULL OR phase_c IS NOT NULL)
                  ORDER BY id FOR UPDATE SKIP LOCKED)
     RETURNING id
