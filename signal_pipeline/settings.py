@@ -6,7 +6,7 @@ are read once, at the door, by `load_settings`; no room below reads the environm
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -43,7 +43,9 @@ class AppSettings(_Group):
         Path(".signal_pipeline"), description="holds the embedded database and Dagster's home"
     )
     log_format: Literal["console", "json"] = Field("console", description="console for people, json for machines")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="of our own lines")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="of our own lines; commands show ERROR only unless this is set"
+    )
 
 
 class DatabaseSettings(_Group):
@@ -54,10 +56,10 @@ class DatabaseSettings(_Group):
         None, description="Dagster's own storage; unset: a database `dagster` on the same server"
     )
     database_pool_size: int = Field(5, ge=1, le=100, description="connections kept by each process")
-    database_pool_timeout_seconds: float = Field(30, gt=0, description="wait for a free connection")
-    database_connect_timeout_seconds: int = Field(10, ge=1, description="wait for the server to answer")
-    database_statement_timeout_seconds: float = Field(300, ge=0, description="0 waits for ever")
-    database_lock_timeout_seconds: float = Field(60, ge=0, description="0 waits for ever")
+    database_pool_timeout_seconds: float = Field(30, gt=0, description="s to wait for a free connection")
+    database_connect_timeout_seconds: int = Field(10, ge=1, description="s to wait for the server to answer")
+    database_statement_timeout_seconds: float = Field(300, ge=0, description="s a statement may take; 0: no limit")
+    database_lock_timeout_seconds: float = Field(60, ge=0, description="s to wait for a lock; 0: no limit")
 
 
 class IngestSettings(_Group):
@@ -66,7 +68,7 @@ class IngestSettings(_Group):
     csv_batch_size: int = Field(
         1_536_000, ge=1, description="new rows a batch; rounded down to a multiple of the hop, at least one hop"
     )
-    csv_max_bytes: int = Field(4 * 2**30, ge=1, description="a larger file is rejected as too_large")
+    csv_max_bytes: int = Field(4 * 2**30, ge=1, description="bytes; a larger file is rejected as too_large")
     data_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         (), description="folders, comma-separated, outside of which no CSV is read; empty: whatever a person names"
     )
@@ -85,9 +87,11 @@ class IngestSettings(_Group):
 class FeatureSettings(_Group):
     """The windows, and what is computed in each. Everything here is part of `feature_version`, workers excepted."""
 
-    window_ms: float = Field(1000, gt=0, le=600_000, description="length of a window")
+    window_ms: float = Field(1000, gt=0, le=600_000, description="ms, length of a window")
     window_overlap: float = Field(0.5, ge=0, lt=1, description="share of a window that the next one repeats")
-    max_gap_ms: float = Field(1.0, ge=0, le=1000, description="longest gap that is interpolated; a longer one skips")
+    max_gap_ms: float = Field(
+        1.0, ge=0, le=1000, description="ms, longest gap that is interpolated; a longer one skips the window"
+    )
     feature_bands_hz: Annotated[tuple[tuple[float, float], ...], NoDecode] = Field(
         ((0, 40), (40, 80), (80, 500), (500, 2000), (2000, 10000)),
         max_length=5,
@@ -96,14 +100,32 @@ class FeatureSettings(_Group):
     feature_extraction_workers: int = Field(2, ge=1, le=128, description="how many signals are extracted at once")
     feature_extraction_parallel: bool = Field(True, description="false extracts one signal after the other")
 
+    @field_validator("feature_bands_hz", mode="before")
+    @classmethod
+    def _split_bands(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        bands = [part.strip().partition("-") for part in value.split(",") if part.strip()]
+        if not all(separator for _, separator, _ in bands):
+            raise ValueError("write bands as low-high in Hz, with commas between: 0-40,40-80")
+        return tuple((low, high) for low, _, high in bands)
+
+    @field_validator("feature_bands_hz", mode="after")
+    @classmethod
+    def _check_bands(cls, bands: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        for low, high in bands:
+            if not 0 <= low < high < float("inf"):
+                raise ValueError(f"{low:g}-{high:g} is no band: 0 <= low < high is needed, in Hz")
+        return bands
+
 
 class ClaimSettings(_Group):
     """How signals are taken from the queue, for how long, and how often they are tried."""
 
     claim_strategy: ClaimStrategy = Field(ClaimStrategy.S2, description="s2 takes a batch with SKIP LOCKED")
     claim_batch_size: int = Field(200, ge=1, le=1000, description="signals a Dagster run")
-    claim_lease_seconds: float = Field(60, ge=1, le=3600, description="renewed at a third of it")
-    claim_max_attempts: int = Field(3, ge=1, le=100, description="then FAILED crash_loop")
+    claim_lease_seconds: float = Field(60, ge=1, le=3600, description="s a claim lasts; renewed at a third of it")
+    claim_max_attempts: int = Field(3, ge=1, le=100, description="tries of a signal's own work, then FAILED crash_loop")
     claim_max_runs: int = Field(2, ge=1, le=64, description="batch runs of one instance at the same time")
 
 
@@ -111,7 +133,9 @@ class ModelSettings(_Group):
     """Anomaly, embedding and forecast models."""
 
     models_dir: Path = Field(Path("models"), description="shared by all hosts")
-    anomaly_threshold: float | None = Field(None, gt=0, description="overrides every manifest's calibration")
+    anomaly_threshold: float | None = Field(
+        None, gt=0, description="overrides every manifest's calibration; unset: the calibrated ones"
+    )
 
 
 class Settings(BaseModel):
@@ -147,12 +171,27 @@ def load_settings() -> Settings:
 
     Raises `SettingsError` naming every bad variable and what it accepts; values of secrets are never shown.
     """
-    try:
-        return Settings()
-    except ValidationError as error:
-        lines = []
-        for item in error.errors(include_url=False, include_context=False):
-            name = ".".join(str(part) for part in item["loc"]).upper() or "settings"
-            shown = "" if name.endswith("_URL") or not item["loc"] else f" (got {item['input']!r})"
-            lines.append(f"{name}: {item['msg']}{shown}")
-        raise SettingsError("Bad settings, from the environment or .env:\n  " + "\n  ".join(lines)) from None
+    groups: dict[str, Any] = {}
+    complaints: list[str] = []
+    for name, field in Settings.model_fields.items():
+        group = cast(type[_Group], field.annotation)
+        try:
+            groups[name] = group()
+        except ValidationError as error:
+            complaints += _complaints(error)
+    if not complaints:
+        try:
+            return Settings(**groups)
+        except ValidationError as error:
+            complaints = _complaints(error)
+    raise SettingsError("bad settings, from the environment or .env:\n  " + "\n  ".join(complaints))
+
+
+def _complaints(error: ValidationError) -> list[str]:
+    """A line for each bad variable. A value is shown unless it may hold a password."""
+    lines = []
+    for item in error.errors(include_url=False, include_context=False):
+        name = str(item["loc"][0]).upper() if item["loc"] else ""
+        shown = "" if not name or name.endswith("_URL") else f" (got {str(item['input'])[:200]!r})"
+        lines.append(f"{name}: {item['msg']}{shown}" if name else item["msg"])
+    return lines
