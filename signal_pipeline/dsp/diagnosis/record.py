@@ -1,0 +1,211 @@
+"""A recording made ready for diagnosis: decimated, without gaps, and followed along its line frequency.
+
+Here: `Decimator`, the longest finite stretch, and the fundamental's phasors over time. Not here: spectra and faults.
+"""
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from statorscope import Spectrum
+
+ANALYSIS_FS = 5000.0
+"""Diagnosis looks no higher than the rotor slot harmonics: the rate is brought down to at least this, in Hz."""
+
+HALF_TAPS = 20
+"""Filter taps on each side, in output samples: flat up to 0.35 of the new rate, 85 dB down where it aliases."""
+
+HIGHEST_SHARE = 0.45
+"""Nothing is read above this share of the rate: there the filter, ours or the recorder's, has its edge."""
+
+CHUNK = 1 << 18
+"""Samples filtered at once; bounds the memory above the recording itself."""
+
+BLOCK_CYCLES = 10
+"""Line cycles in a phasor's block: 0.2 s at 50 Hz."""
+
+CARRIER_SHARE = 0.5
+"""The fundamental must hold this share of a phase's power, or no line frequency carries the current."""
+
+STRAIGHT_RAD = 0.01
+"""Phase that the line may stray from a steady frequency before time is bent: 40 dB below the carrier."""
+
+LINE_RANGE_HZ = (5.0, 500.0)
+
+
+class Decimator:
+    """Brings blocks of a recording to the rate that diagnosis needs, as if they were one.
+
+    A file of many batches is pushed batch by batch (without lead-in) and diagnosed from the pieces put together, so
+    that it is never whole in memory. A NaN spoils the outputs whose filter touches it, so bridge short gaps before.
+    """
+
+    def __init__(self, fs: float) -> None:
+        """`fs` in Hz, above 0; `fs_out` is `fs` divided by a whole number, at least `ANALYSIS_FS` if `fs` is."""
+        if not (math.isfinite(fs) and fs > 0):
+            raise ValueError(f"fs={fs!r} Hz: a sample rate must be finite and above 0")
+        self.factor = max(1, math.floor(fs / ANALYSIS_FS))
+        self.fs_out: float = fs / self.factor
+        self._tail = np.empty((3, 0), np.float32)
+        if self.factor > 1:
+            from scipy.signal import firwin
+
+            n_taps = 2 * HALF_TAPS * self.factor + 1
+            self._taps = firwin(n_taps, 0.85 / self.factor, window=("kaiser", 8.5)).astype(np.float32)
+
+    def push(self, phases: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The outputs, float32 (3, m), that become complete with the next samples (3, n)."""
+        if self.factor == 1:
+            return np.asarray(phases, np.float32)
+        pieces = [self._filter(phases[:, start : start + CHUNK]) for start in range(0, phases.shape[1], CHUNK)]
+        return np.concatenate(pieces, axis=1) if pieces else np.empty((3, 0), np.float32)
+
+    def _filter(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        from scipy.signal import upfirdn
+
+        block = np.concatenate([self._tail, block], axis=1, dtype=np.float32)
+        n_out = max(0, (block.shape[1] - self._taps.size) // self.factor + 1)
+        self._tail = block[:, n_out * self.factor :].copy()
+        if n_out == 0:
+            return np.empty((3, 0), np.float32)
+        # the first 2 * HALF_TAPS outputs reach over the block's edge: they were made from the block before
+        whole = upfirdn(self._taps, block, down=self.factor, axis=1)
+        return np.asarray(whole[:, 2 * HALF_TAPS : 2 * HALF_TAPS + n_out], np.float32)
+
+
+class Stretch(NamedTuple):
+    """The longest gapless part of a recording, at the analysis rate."""
+
+    phases: NDArray[np.float64]
+    """(present phases, sample), amperes, mean removed."""
+    fs: float
+    has_gaps: bool
+
+    @property
+    def seconds(self) -> float:
+        return float(self.phases.shape[1] / self.fs)
+
+
+class Line(NamedTuple):
+    """The fundamental of a stretch."""
+
+    hz: float
+    offset_hz: float
+    """How far `hz` lies above the frequency at which the phasors stand still."""
+    phasors: NDArray[np.complex128]
+    """(present phases, block): peak amperes, Hann blocks of ten cycles that share half."""
+
+    @property
+    def strongest(self) -> int:
+        """The phase with the largest fundamental."""
+        return int(np.argmax(np.abs(self.phasors).mean(axis=1)))
+
+    @property
+    def envelope(self) -> NDArray[np.float64]:
+        """Peak amplitude by block, root mean square over the phases."""
+        return np.asarray(np.sqrt(np.mean(np.abs(self.phasors) ** 2, axis=0)))
+
+
+def bridge_gaps(phases: NDArray[np.float32], max_gap: int) -> NDArray[np.float32]:
+    """`phases` (3, n) with inner gaps of at most `max_gap` samples filled by straight lines; a copy if any was."""
+    finite = np.isfinite(phases)
+    if max_gap < 1 or finite.all():
+        return phases
+    filled = phases.copy()
+    for samples, good in zip(filled, finite, strict=True):
+        for start, stop in np.flatnonzero(np.diff(good, prepend=True, append=True)).reshape(-1, 2):
+            if stop - start <= max_gap and start > 0 and stop < good.size:
+                before, after = samples[start - 1], samples[stop]
+                samples[start:stop] = np.linspace(before, after, stop - start + 2)[1:-1]
+    return filled
+
+
+def longest_stretch(phases: NDArray[np.float32], *, fs: float, present: NDArray[np.bool_], max_gap: int) -> Stretch:
+    """The longest run of samples, at the analysis rate, in which every present phase is finite or bridged."""
+    decimator = Decimator(fs)
+    if not present.all():
+        phases = np.where(present[:, None], phases, np.float32(0))
+    kept = decimator.push(bridge_gaps(phases, max_gap))[present]
+    finite = np.isfinite(kept).all(axis=0)
+    edges = np.flatnonzero(np.diff(finite, prepend=False, append=False)).reshape(-1, 2)
+    start, stop = edges[np.argmax(edges[:, 1] - edges[:, 0])] if edges.size else (0, 0)
+    samples = kept[:, start:stop].astype(np.float64)
+    if samples.size:
+        samples -= samples.mean(axis=1, keepdims=True)
+    return Stretch(samples, decimator.fs_out, has_gaps=not finite.all())
+
+
+def follow_line(stretch: Stretch, *, nominal_hz: float | None) -> "tuple[Line | None, str]":
+    """The line frequency and its phasors, or None and the reason.
+
+    The strongest line (within 10 % of `nominal_hz` when that is known) is refined by the slope of its phase over
+    the blocks, which reads a steady tone to microhertz. The stretch must hold half a second.
+    """
+    from statorscope import compute_spectrum
+
+    if nominal_hz is not None and nominal_hz > HIGHEST_SHARE * stretch.fs:
+        return None, f"the line frequency of {nominal_hz:g} Hz cannot be seen at {stretch.fs:g} samples a second"
+    strongest = int(np.argmax(stretch.phases.std(axis=1)))
+    x = stretch.phases[strongest]
+    tolerance = 5.0 if nominal_hz is None else nominal_hz / 10
+    spectrum = compute_spectrum(x, stretch.fs, reference_hz=nominal_hz, reference_tol_hz=tolerance)
+    hz = spectrum.reference_hz
+    if not LINE_RANGE_HZ[0] <= hz <= min(LINE_RANGE_HZ[1], HIGHEST_SHARE * stretch.fs):
+        return None, f"the strongest line stands at {hz:.2f} Hz, where no supply is"
+    phasors = _phasors(stretch, hz)
+    share = float(np.mean(np.abs(phasors[strongest]) ** 2) / 2 / np.mean(x**2))
+    if share < CARRIER_SHARE:
+        return None, f"the strongest line, at {hz:.2f} Hz, holds only {100 * share:.0f} % of the current's power"
+    phase = np.unwrap(np.angle(phasors[strongest]))
+    slope = np.polyfit(np.arange(phase.size), phase, 1)[0] if phase.size > 1 else 0.0
+    hop = _block(stretch.fs, hz) // 2
+    offset = float(slope) * stretch.fs / (2 * math.pi * hop)
+    return Line(hz + offset, offset, phasors), ""
+
+
+def straighten(stretch: Stretch, line: Line) -> Stretch:
+    """The stretch on a time axis on which the line frequency stands still (order tracking).
+
+    A grid wanders by some mHz a second, which smears every line of a long recording, those of high order most. All
+    of them follow the supply, so time itself is bent: by the cubic part of the line's phase, which is too slow to
+    touch sidebands. A recording whose phase strays less than `STRAIGHT_RAD` is returned as it is.
+    """
+    from scipy.interpolate import CubicSpline
+    from scipy.signal import resample_poly
+
+    length = _block(stretch.fs, line.hz)
+    at = (np.arange(line.phasors.shape[1]) * (length // 2) + length / 2) / stretch.fs
+    phase = np.unwrap(np.angle(line.phasors[line.strongest] * np.exp(-2j * math.pi * line.offset_hz * at)))
+    stray = np.polynomial.Polynomial.fit(at, phase, 3)
+    stray -= np.polynomial.Polynomial.fit(at, stray(at), 1)
+    if np.abs(stray(at)).max() < STRAIGHT_RAD:
+        return stretch
+    t = np.arange(stretch.phases.shape[1]) / stretch.fs
+    source = t - stray(t - stray(t) / (2 * math.pi * line.hz)) / (2 * math.pi * line.hz)
+    inside = (source >= 0) & (source <= t[-1])
+    # a cubic through few samples a period would add lines of its own
+    up = math.ceil(ANALYSIS_FS / stretch.fs)
+    fine = resample_poly(stretch.phases, up, 1, axis=1) if up > 1 else stretch.phases
+    spline = CubicSpline(np.arange(fine.shape[1]) / (stretch.fs * up), fine, axis=1)
+    return stretch._replace(phases=np.asarray(spline(source[inside]), np.float64))
+
+
+def carrier_amplitude(spectrum: "Spectrum") -> float:
+    """Amplitude of the reference line; the library's own is that of the nearest bin, up to 0.8 dB low."""
+    _, above_bin_db = spectrum.peak_near(spectrum.reference_hz, spectrum.resolution_hz)
+    return float(spectrum.reference_amplitude * 10 ** (above_bin_db / 20))
+
+
+def _block(fs: float, hz: float) -> int:
+    return max(4, round(BLOCK_CYCLES * fs / hz / 2) * 2)
+
+
+def _phasors(stretch: Stretch, hz: float) -> NDArray[np.complex128]:
+    length = min(_block(stretch.fs, hz), stretch.phases.shape[1])
+    window = np.hanning(length + 2)[1:-1]
+    turn = np.exp(-2j * math.pi * hz / stretch.fs * np.arange(stretch.phases.shape[1]))
+    blocks = np.lib.stride_tricks.sliding_window_view(stretch.phases * turn, length, axis=1)[:, :: length // 2]
+    return np.asarray(2 * (blocks @ window) / window.sum())

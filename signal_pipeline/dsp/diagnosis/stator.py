@@ -1,0 +1,56 @@
+"""What the three phases say about each other: unbalance and the inter-turn signature.
+
+Here: symmetrical components of the fundamental over time (Fortescue 1918), and how they are judged. Not here: the
+library's `stator_interturn` lines: at line * (n * (1 - slip) / pole_pairs +- k) they coincide with eccentricity.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from signal_pipeline.dsp.diagnosis.findings import Finding, Quantity, SeverityBands, found, severity_of
+from signal_pipeline.dsp.diagnosis.record import Line
+
+SUSTAINED_BLOCKS = 5
+"""A value must hold for five half-overlapping blocks, 0.6 s at 50 Hz, before it counts."""
+
+LARGEST_OWN_REFERENCE_PCT = 4.0
+"""A recording's quietest moment is taken for its healthy state up to here, or a lasting fault would hide itself."""
+
+
+def unbalance(line: Line, bands: SeverityBands) -> Finding:
+    """Largest deviation of a phase's fundamental from the mean of the three, in % of the mean (NEMA MG 1)."""
+    amplitudes = np.median(np.abs(line.phasors), axis=1)
+    mean = float(amplitudes.mean())
+    value = 100 * float(np.abs(amplitudes - mean).max()) / mean
+    told = "fundamentals " + " / ".join(f"{a / np.sqrt(2):.3f}" for a in amplitudes) + " A rms"
+    return found(Quantity.UNBALANCE, value, told, severity=severity_of(value, bands.unbalance_pct))
+
+
+def interturn(line: Line, bands: SeverityBands, *, reference_pct: float | None) -> Finding:
+    """The highest I2/I1 that lasts, in %; judged by how far it lies above its reference.
+
+    A supply that is not balanced makes I2 too. So the reference is the motor's own healthy I2/I1 when that is
+    known, else the quietest moment of this recording, up to `LARGEST_OWN_REFERENCE_PCT`.
+    """
+    ratio = sustained(100 * negative_over_positive(line.phasors))
+    value, quietest = float(ratio.max()), float(ratio.min())
+    own = min(quietest, LARGEST_OWN_REFERENCE_PCT)
+    reference = own if reference_pct is None else reference_pct
+    source = f"own quietest moment, at most {LARGEST_OWN_REFERENCE_PCT:g} %" if reference_pct is None else "motor data"
+    detail = f"I2/I1 {quietest:.1f} to {value:.1f} %, reference {reference:.1f} % ({source})"
+    return found(Quantity.INTERTURN, value, detail, severity=severity_of(value - reference, bands.interturn_pct))
+
+
+def negative_over_positive(phasors: NDArray[np.complex128]) -> NDArray[np.float64]:
+    """|I2| / |I1| by block, from phasors (3, block). The sequence that carries more is the positive one."""
+    turn = np.exp(2j * np.pi / 3)
+    r, s, t = phasors
+    one, other = np.abs(r + turn * s + turn**2 * t), np.abs(r + turn**2 * s + turn * t)
+    positive, negative = (one, other) if one.mean() >= other.mean() else (other, one)
+    return np.asarray(negative / np.maximum(positive, np.finfo(float).tiny))
+
+
+def sustained(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Running median over `SUSTAINED_BLOCKS`, or over all when there are fewer; one value a full stretch."""
+    width = min(SUSTAINED_BLOCKS, values.size)
+    return np.asarray(np.median(np.lib.stride_tricks.sliding_window_view(values, width), axis=1))
