@@ -46,10 +46,10 @@ dev: $(WARM) ## Dagster's UI and daemon on the current settings
 test: $(WARM) ## all tests, on an embedded Postgres of their own
 	@exec env -u DATABASE_URL -u DAGSTER_DATABASE_URL .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-lint: $(SYNCED) types ## ruff, mypy, and the rules of who may import whom
-	.venv/bin/ruff check
-	.venv/bin/ruff format --check
-	.venv/bin/lint-imports --no-logo
+lint: $(SYNCED) ## ruff, mypy, and the rules of who may import whom; all of them, whichever fails
+	@failed=; for tool in 'ruff check' 'ruff format --check' 'lint-imports --no-logo' mypy; do \
+		echo "$$tool"; .venv/bin/$$tool || failed="$$failed; $$tool"; \
+	done; [ -z "$$failed" ] || { echo "failed$$failed" >&2; exit 1; }
 
 types: $(SYNCED) ## mypy alone
 	.venv/bin/mypy

@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from signal_pipeline.db import migrate
-from signal_pipeline.db.embedded import embedded_server
+from signal_pipeline.db.embedded import embedded_server, keeper
 from signal_pipeline.db.engine import create_engine
 from signal_pipeline.settings import DatabaseSettings, Settings
 
@@ -46,9 +46,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         home = Path(os.environ.pop(HOME_VARIABLE))
-        data = home / "postgres" / "pg18"
-        if data.is_symlink():
-            shutil.rmtree(data.readlink().parent)
+        place = keeper.Place(home / "postgres")
+        # a worker that was killed leaves the stop to the keeper, which then is still at it
+        keeper.wait_for(lambda: keeper.is_free(place.server_lock) and keeper.is_free(place.users_lock), 30)
+        if place.data_link.is_symlink():
+            shutil.rmtree(place.data_link.readlink().parent)
         shutil.rmtree(home)
 
 
