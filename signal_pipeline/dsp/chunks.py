@@ -8,22 +8,23 @@ transformed whole, its empty places zero. A window therefore meets the same code
 is split; the transform treats the rows of a call in groups of a machine's width and the remainder one by one.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import scipy.fft
 
 from signal_pipeline.dsp import spectrum, tones, waveform
-from signal_pipeline.dsp.arrays import F4, F8, I1, I8, Bools
+from signal_pipeline.dsp.arrays import F4, F8, I1
 from signal_pipeline.dsp.plan import MAX_FILLED, Plan
 
 PHASE_NAMES: Final = (*waveform.NAMES, *spectrum.NAMES, *tones.NAMES)
 MACHINE_NAMES: Final = (*waveform.PARK_NAMES, *tones.MACHINE_NAMES)
 SKIP_REASONS: Final = {waveform.GAP_TOO_LONG: "gap_too_long", waveform.TOO_MUCH_FILLED: "too_much_filled"}
 
-_A: Final = len(waveform.NAMES)
-_B: Final = _A + len(spectrum.NAMES)
+_SPECTRUM: Final = slice(len(waveform.NAMES), len(waveform.NAMES) + len(spectrum.NAMES))
+_TONES: Final = slice(_SPECTRUM.stop, None)
+_TOTAL: Final = PHASE_NAMES.index("total_power")
 _PARK: Final = len(waveform.PARK_NAMES)
 
 
@@ -51,68 +52,50 @@ class Measured:
             found=np.full((n, 4), tones.TOO_SHORT, np.int8),
         )
 
-    def put(self, rows: slice, other: "Measured", wanted: Bools) -> None:
-        """Copy the `wanted` windows of `other` to `rows`."""
-        self.phases[rows] = other.phases[wanted]
-        self.machine[rows] = other.machine[wanted]
-        self.scales[rows] = other.scales[wanted]
-        self.status[rows] = other.status[wanted]
-        self.found[rows] = other.found[wanted]
 
-
-@dataclass(slots=True)
 class Workspace:
-    """The buffers of one worker, used again for every chunk."""
+    """The buffers of one worker, used again for every chunk. Beyond them a chunk takes its transform, nothing else."""
 
-    plan: Plan
-    z: F4 = field(init=False)
-    tapered: F4 = field(init=False)
-    modulus: F4 = field(init=False)
-    power: F4 = field(init=False)
-    chunk: Measured = field(init=False)
+    def __init__(self, plan: Plan, *, present: tuple[bool, bool, bool], max_gap: int) -> None:
+        n, w = plan.chunk, plan.grid.window_length
+        self._plan = plan
+        self._present = np.array(present, np.bool_)
+        self._gaps = np.array([max_gap, int(MAX_FILLED * w)], np.int64)
+        self._starts = np.empty(n, np.int64)
+        self._centred = np.empty((n, 3, w), np.float32)
+        self._modulus = np.empty((n, w), np.float32)
+        self._modulus_means = np.empty(n)
+        self._chunk = Measured.empty(n)
 
-    def __post_init__(self) -> None:
-        n, w = self.plan.chunk, self.plan.grid.window_length
-        self.z = np.empty((3, w), np.float32)
-        self.tapered = np.empty((n, 3, w), np.float32)
-        self.modulus = np.empty((n, w), np.float32)
-        self.power = np.empty((n, 3, self.plan.n_bins), np.float32)
-        self.chunk = Measured.empty(n)
-
-    def measure(self, phases: F4, present: Bools, starts: I8, max_gap: int) -> Measured:
-        """Measure the windows that start at the columns `starts` (chunk,) of `phases` (3, n), -1 for an empty place.
-
-        The result is overwritten by the next call.
-        """
-        plan, chunk = self.plan, self.chunk
-        gaps = np.array([max_gap, int(MAX_FILLED * plan.grid.window_length)], np.int64)
-        levels = np.empty((plan.chunk, 3, _A))
-        park = np.empty((plan.chunk, _PARK))
+    def measure(self, phases: F4, *, start_row: int, number: int, windows: range, into: Measured) -> None:
+        """Measure those windows of chunk `number` that `windows` names, into their rows of `into`."""
+        plan, chunk = self._plan, self._chunk
+        first = number * plan.chunk
+        low, high = max(first, windows.start), min(first + plan.chunk, windows.stop)
+        self._starts[:] = -1
+        self._starts[low - first : high - first] = np.arange(low, high) * plan.grid.hop_length - start_row
         waveform.prepare(
-            phases, present, starts, gaps, plan.weights,
-            self.z, self.tapered, self.modulus, levels, chunk.scales, park, chunk.status,
+            phases, self._present, self._starts, self._gaps, self._centred, self._modulus, self._modulus_means,
+            chunk.phases, chunk.scales, chunk.machine, chunk.status,
         )  # fmt: skip
-        chunk.phases[:, :, :_A] = levels
-        chunk.machine[:, :_PARK] = park
         if plan.spectral:
-            self._transform(all_present=bool(present.all()))
-        return chunk
+            self._transform()
+        here, there = slice(low - first, high - first), slice(low - windows.start, high - windows.start)
+        into.phases[there] = chunk.phases[here]
+        into.machine[there] = chunk.machine[here]
+        into.scales[there] = chunk.scales[here]
+        into.status[there] = chunk.status[here]
+        into.found[there] = chunk.found[here]
 
-    def _transform(self, *, all_present: bool) -> None:
-        plan, chunk = self.plan, self.chunk
-        shape = np.empty((plan.chunk, 3, _B - _A))
-        tone = np.empty((plan.chunk, 3, len(tones.NAMES)))
-        machine = np.empty((plan.chunk, len(tones.MACHINE_NAMES)))
-        bins = scipy.fft.rfft(self.tapered, axis=-1)
-        even = plan.grid.window_length % 2 == 0
+    def _transform(self) -> None:
+        plan, chunk = self._plan, self._chunk
+        bins = scipy.fft.rfft(self._centred, axis=-1)
         spectrum.describe(
-            bins.view(np.float32), self.power, chunk.status, chunk.scales, plan.bands, plan.df, plan.gain, even, shape
-        )
-        totals = np.ascontiguousarray(shape[:, :, spectrum.NAMES.index("total_power")])
-        tones.describe(
-            bins, self.power, totals, self.modulus, plan.weights, chunk.status, chunk.scales,
-            all_present, plan.last_line, plan.df, plan.gain, tone, machine, chunk.found,
+            bins.view(np.float32), chunk.status, chunk.scales, plan.bands, plan.grid.window_length, plan.df,
+            chunk.phases[:, :, _SPECTRUM],
         )  # fmt: skip
-        chunk.phases[:, :, _A:_B] = shape
-        chunk.phases[:, :, _B:] = tone
-        chunk.machine[:, _PARK:] = machine
+        tones.describe(
+            bins, chunk.phases[:, :, _TOTAL], self._modulus, self._modulus_means, plan.weights,
+            chunk.status, chunk.scales, bool(self._present.all()), plan.last_line, plan.df,
+            chunk.phases[:, :, _TONES], chunk.machine[:, _PARK:], chunk.found,
+        )  # fmt: skip

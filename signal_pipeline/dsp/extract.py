@@ -114,15 +114,9 @@ def _run(job: _Job, chunks: range, measured: "Measured") -> None:
     """Measure the chunks of these numbers, into their rows of `measured`."""
     from signal_pipeline.dsp.chunks import Workspace
 
-    workspace = Workspace(job.plan)
-    present, windows = np.array(job.present, np.bool_), job.windows
+    workspace = Workspace(job.plan, present=job.present, max_gap=job.max_gap)
     for number in chunks:
-        slots = number * job.plan.chunk + np.arange(job.plan.chunk)
-        wanted = (slots >= windows.start) & (slots < windows.stop)
-        starts = np.where(wanted, slots * job.plan.grid.hop_length - job.start_row, -1)
-        found = workspace.measure(job.phases, present, starts, job.max_gap)
-        first = int(slots[wanted][0]) - windows.start
-        measured.put(slice(first, first + int(wanted.sum())), found, wanted)
+        workspace.measure(job.phases, start_row=job.start_row, number=number, windows=job.windows, into=measured)
 
 
 def _shares(windows: range, chunk: int, workers: int) -> Iterator[range]:

@@ -34,12 +34,11 @@ Bands = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """Fixed facts of a grid: `weights` (W,) float32, `bands` (5, 2) bins [low, high), `chunk` windows a call."""
+    """Fixed facts of a grid: `weights` (W,) float32 Hann, `bands` (5, 2) bins [low, high), `chunk` windows a call."""
 
     grid: WindowGrid
     chunk: int
     weights: F4
-    gain: float
     bands: I8
     reasons: tuple[tuple[str, str], ...]
 
@@ -62,13 +61,11 @@ class Plan:
         return int(MAX_LINE_HZ / self.df)
 
 
-def _taper(n: int) -> tuple[F4, float]:
-    """The periodic Hann window, scaled so that |X|² is one-sided power, and the amplitude that |X| = 1 then means."""
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
-    scale = math.sqrt(2 / (n * float(np.sum(hann**2))))
-    weights = (hann * scale).astype(np.float32)
+def _hann(n: int) -> F4:
+    """The periodic Hann window."""
+    weights = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)).astype(np.float32)
     weights.flags.writeable = False
-    return weights, 2 / (float(np.sum(hann)) * scale)
+    return weights
 
 
 def _band(low: float, high: float, *, fs: float, df: float) -> tuple[tuple[int, int], str | None]:
@@ -96,7 +93,6 @@ def plan_for(grid: WindowGrid, bands_hz: Bands) -> Plan:
     """The plan of a grid and its bands (Hz). Raises `ValueError` for a band that is none."""
     check_bands(bands_hz)
     n = grid.window_length
-    weights, gain = _taper(n)
     bands = np.zeros((N_BANDS, 2), np.int64)
     reasons: list[tuple[str, str]] = []
     for index in range(N_BANDS):
@@ -108,4 +104,4 @@ def plan_for(grid: WindowGrid, bands_hz: Bands) -> Plan:
             reasons += [(f"band_power_{index + 1}_{phase}", reason) for phase in "abc"]
     bands.flags.writeable = False
     chunk = min(64, max(4, _CHUNK_SAMPLES // n // 4 * 4)) if n <= _CHUNK_SAMPLES else 1
-    return Plan(grid, chunk, weights, gain, bands, tuple(reasons))
+    return Plan(grid, chunk, _hann(n), bands, tuple(reasons))

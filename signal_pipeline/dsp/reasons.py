@@ -3,7 +3,8 @@
 Here: from the kernels' states to `null_reasons`. Not here: the decision itself, which the kernels take.
 A key is a phase, a group of one phase, a machine's group or a column (`catalogue.columns_explained_by`); it explains
 those of its columns that are NULL. A value begins with one word: `missing_phase`, `zero_signal`, `constant_signal`,
-`no_fundamental`, `insufficient_resolution`, `above_nyquist`, `no_peak`, `no_positive_sequence` or `not_configured`.
+`no_fundamental`, `insufficient_resolution`, `above_nyquist`, `no_peak`, `no_positive_sequence`, `no_rotating_field`
+or `not_configured`.
 """
 
 from typing import Final
@@ -23,6 +24,7 @@ _PEAK: Final = PHASE_NAMES.index("peak")
 _PEAKS: Final = [PHASE_NAMES.index(f"peak_{rank}_freq_hz") for rank in range(1, N_PEAKS + 1)]
 _HARMONICS: Final = [PHASE_NAMES.index(f"harmonic_{order}_pct") for order in HARMONICS]
 _LINE: Final = PHASE_NAMES.index("line_freq_hz")
+_PARK_RIPPLE: Final = MACHINE_NAMES.index("park_ripple_pct")
 _PARK_2F: Final = MACHINE_NAMES.index("park_2f_pct")
 _FOUND: Final = {
     tones.NO_FUNDAMENTAL: "no_fundamental",
@@ -64,17 +66,21 @@ def _of_machine(measured: Measured, i: int, plan: Plan) -> Reasons:
         why = "zero_signal" if not measured.phases[i, :, _PEAK].any() else "constant_signal"
         groups = ("sequence", "park", "park_2f", *(("unbalance",) if why == "zero_signal" else ()))
         return dict.fromkeys(groups, why)
+    reasons: Reasons = {}
+    if np.isnan(measured.machine[i, _PARK_RIPPLE]):
+        reasons = dict.fromkeys(("park_ripple_pct", "park_2f"), "no_rotating_field")
     if not plan.spectral:
-        return dict.fromkeys(("sequence", "park_2f"), f"insufficient_resolution: {MIN_SPECTRUM} samples needed")
+        return reasons | dict.fromkeys(
+            ("sequence", "park_2f"), f"insufficient_resolution: {MIN_SPECTRUM} samples needed"
+        )
     found = measured.found[i]
     if tones.MEASURED not in found[:3]:
         why = _FOUND[tones.TOO_SHORT if tones.TOO_SHORT in found[:3] else tones.NO_FUNDAMENTAL]
-        return dict.fromkeys(("sequence", "park_2f"), why)
-    reasons: Reasons = {}
+        return reasons | dict.fromkeys(("sequence", "park_2f"), why)
     if found[3] == tones.NO_POSITIVE:
-        reasons = dict.fromkeys(("i2_i1_pct", "i0_i1_pct"), "no_positive_sequence")
+        reasons |= dict.fromkeys(("i2_i1_pct", "i0_i1_pct"), "no_positive_sequence")
     if np.isnan(measured.machine[i, _PARK_2F]):
-        reasons["park_2f"] = "above_nyquist"
+        reasons.setdefault("park_2f", "above_nyquist")
     return reasons
 
 

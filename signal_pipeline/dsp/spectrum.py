@@ -1,8 +1,7 @@
 """Kernels over the power spectrum: its moments, entropy, flatness, rolloff, bands, and its strongest peaks.
 
 Not here: the transform (scipy's), the line frequency and its harmonics (`tones`), the table's columns. Imported
-lazily, see `compiled`. The taper is scaled so that |X[k]|² is the one-sided power of bin k. Power is float32, a
-block of it is summed in float32, blocks are summed in float64.
+lazily, see `compiled`. Power is float32, a block of it is summed in float32, blocks are summed in float64.
 """
 
 # ruff: noqa: PLR0917 - the compiler knows no keyword-only arguments
@@ -24,7 +23,7 @@ NAMES: Final = (
 _N_SHAPE: Final = 7
 _N_BANDS: Final = 5
 _N_PEAKS: Final = 3
-_BLOCK: Final = 256
+_BLOCK: Final = 512
 _ROLLOFF: Final = 0.85
 _PEAK_FLOOR: Final = 1e-8  # 80 dB below the strongest: the float32 transform's own noise stays below
 _PEAK_FIRST_BIN: Final = 4  # fewer cycles in the window, and the tone's own mirror image bends the peak
@@ -32,18 +31,38 @@ _SMALLEST: Final = 0x0DA24260  # 1e-30 as the bits of a float32: the logarithm o
 
 
 @compiled
-def _power(bins: F4, power: F4) -> None:
-    """|X|² from interleaved real and imaginary parts; the mean's bin is none of it."""
-    for k in range(power.shape[0]):
-        power[k] = bins[2 * k] * bins[2 * k] + bins[2 * k + 1] * bins[2 * k + 1]
+def _inner_power(bins: F4, factor: Float4, power: F4) -> None:
+    """factor·|X[k] - (X[k-1] + X[k+1])/2|² for the bins between the first and the last."""
+    half = np.float32(0.5)
+    for k in range(1, power.shape[0] - 1):
+        real = bins[2 * k] - half * (bins[2 * k - 2] + bins[2 * k + 2])
+        imaginary = bins[2 * k + 1] - half * (bins[2 * k - 1] + bins[2 * k + 3])
+        power[k] = (real * real + imaginary * imaginary) * factor
+
+
+@compiled
+def _power(bins: F4, n: int, power: F4) -> None:
+    """One-sided power (K,) under the Hann window, from the plain transform (2K,) of n samples.
+
+    The window is applied here, where it is a sum of three neighbours, and not to the samples. The mean's bin counts
+    nothing; beyond the last bin lies the conjugate of its left neighbour (n even) or its own.
+    """
+    factor = np.float32(4 / (3 * float(n) * n))
+    _inner_power(bins, factor, power)
     power[0] = 0
+    left, right = bins[-4], bins[-3]
+    if n % 2 == 0:
+        real, imaginary, factor = bins[-2] - left, bins[-1], factor / 2
+    else:
+        real, imaginary = bins[-2] - (left + bins[-2]) / 2, bins[-1] - (right - bins[-1]) / 2
+    power[-1] = (real * real + imaginary * imaginary) * factor
 
 
 @compiled
 def _sum(power: F4) -> Float4:
     total = np.float32(0)
-    for value in power:
-        total += value
+    for i in range(power.shape[0]):
+        total += power[i]
     return total
 
 
@@ -51,17 +70,19 @@ def _sum(power: F4) -> Float4:
 def _largest(bits: I4) -> np.int32:
     """Powers are not negative, so their bits order as they do, and integers vectorise without a thought for NaN."""
     best = np.int32(0)
-    for value in bits:
-        best = max(best, value)
+    for i in range(bits.shape[0]):
+        best = max(best, bits[i])
     return best
 
 
 @compiled
-def _first_moment(power: F4) -> Float4:
-    total = np.float32(0)
+def _sums(power: F4) -> tuple[Float4, Float4]:
+    """sum(P[i]) and sum(i·P[i])."""
+    total = first = np.float32(0)
     for i in range(power.shape[0]):
-        total += np.float32(i) * power[i]
-    return total
+        total += power[i]
+        first += np.float32(i) * power[i]
+    return total, first
 
 
 @compiled
@@ -136,10 +157,10 @@ def _shape(power: F4, df: float, sums: F8, peaks: I4, out: F8) -> None:
     for block in range(sums.shape[0]):
         start = block * _BLOCK
         part = power[start : start + _BLOCK]
-        sums[block] = _sum(part)
+        sums[block], inner = _sums(part)
         peaks[block] = _largest(bits[start : start + _BLOCK])
         total += sums[block]
-        first += _first_moment(part) + start * sums[block]
+        first += float(inner) + start * sums[block]
         skip = 1 if block == 0 else 0  # the mean's bin has no logarithm to give
         a, b = _logarithms(part[skip:], bits[start + skip : start + _BLOCK])
         logs += float(a)
@@ -149,8 +170,9 @@ def _shape(power: F4, df: float, sums: F8, peaks: I4, out: F8) -> None:
     for block in range(sums.shape[0]):
         start = block * _BLOCK
         second += float(_second_moment(power[start : start + _BLOCK], np.float32(start - centroid)))
-    strongest = int(peaks.argmax()) * _BLOCK
-    while bits[strongest] != peaks.max():
+    block = int(peaks.argmax())
+    highest, strongest = peaks[block], block * _BLOCK
+    while bits[strongest] != highest:
         strongest += 1
     out[0] = df * strongest
     out[1] = df * centroid
@@ -184,33 +206,36 @@ def _find_peaks(power: F4, peaks: I4, best: I8) -> None:
         peaks[block] = -1  # looked at
         if height < floor or (best[-1] >= 0 and height <= power[best[-1]]):
             return
+        bar = floor
         for k in range(max(block * _BLOCK, _PEAK_FIRST_BIN), min((block + 1) * _BLOCK, power.shape[0] - 2)):
-            if power[k] > power[k - 1] and power[k] >= power[k + 1] and power[k] >= floor:
+            # the bar first: it turns nearly every bin away, and the processor learns that
+            if power[k] >= bar and power[k] > power[k - 1] and power[k] >= power[k + 1]:
                 _insert(power, k, best)
+                bar = max(floor, power[best[-1]]) if best[-1] >= 0 else floor
 
 
 @compiled
-def _read_peak(power: F4, k: int, df: float, gain: float, out: F8) -> None:
-    """Frequency and amplitude of the tone whose Hann-windowed line peaks in bin k; `gain` turns |X| into A."""
+def _read_peak(power: F4, k: int, df: float, scale: float, out: F8) -> None:
+    """Frequency and amplitude of the tone whose Hann-windowed line peaks in bin k. A tone of power P in
+    its bin, right on it, has the amplitude sqrt(3·P)."""
     left, middle, right = np.sqrt(power[k - 1]), np.sqrt(power[k]), np.sqrt(power[k + 1])
     delta = 2.0 * (right - left) / (left + 2 * middle + right)
     line = 1.0 if abs(delta) < 1e-9 else np.sin(np.pi * delta) / (np.pi * delta * (1 - delta * delta))
     out[0] = df * (k + delta)
-    out[1] = gain * middle / line
+    out[1] = scale * np.sqrt(3.0) * middle / line
 
 
 @compiled
-def describe(
-    bins: F4, power: F4, status: I1, scales: F8, bands: I8, df: float, gain: float, half_last: bool, out: F8
-) -> None:
+def describe(bins: F4, status: I1, scales: F8, bands: I8, n: int, df: float, out: F8) -> None:
     """Describe the spectra of a chunk.
 
     In: bins (C, 3, 2K) float32, the interleaved transform; status (C,), 0 where the window counts; scales (C, 3),
-    A, 0 where there is no spectrum; bands (5, 2) bins, empty where low = high; df, Hz between bins; gain, the
-    amplitude that |X| = 1 means; half_last, whether the last bin is Nyquist's, which has no twin. Out: power
-    (C, 3, K) float32, relative to scale²; out (C, 3, 18), NaN where undefined.
+    A, 0 where there is no spectrum; bands (5, 2) bins, empty where low = high; n, samples of a
+    window; df, Hz between bins. Out:
+    out (C, 3, 18), NaN where undefined.
     """
-    n_blocks = (power.shape[2] + _BLOCK - 1) // _BLOCK
+    power = np.empty(bins.shape[2] // 2, np.float32)
+    n_blocks = (power.shape[0] + _BLOCK - 1) // _BLOCK
     sums, peaks, best = np.empty(n_blocks), np.empty(n_blocks, np.int32), np.empty(_N_PEAKS, np.int64)
     out[:] = np.nan
     for slot in range(out.shape[0]):
@@ -218,17 +243,15 @@ def describe(
             scale = scales[slot, phase]
             if status[slot] != 0 or scale == 0:
                 continue
-            p, row = power[slot, phase], out[slot, phase]
-            _power(bins[slot, phase], p)
-            if half_last:
-                p[-1] *= np.float32(0.5)
-            _shape(p, df, sums, peaks, row[:_N_SHAPE])
+            row = out[slot, phase]
+            _power(bins[slot, phase], n, power)
+            _shape(power, df, sums, peaks, row[:_N_SHAPE])
             row[_N_SHAPE - 1] *= scale * scale
             for band in range(_N_BANDS):
                 if bands[band, 0] < bands[band, 1]:
-                    row[_N_SHAPE + band] = scale * scale * _band(p, bands[band, 0], bands[band, 1])
-            _find_peaks(p, peaks, best)
+                    row[_N_SHAPE + band] = scale * scale * _band(power, bands[band, 0], bands[band, 1])
+            _find_peaks(power, peaks, best)
             for rank in range(_N_PEAKS):
                 if best[rank] >= 0:
                     place = _N_SHAPE + _N_BANDS + 2 * rank
-                    _read_peak(p, best[rank], df, scale * gain, row[place : place + 2])
+                    _read_peak(power, best[rank], df, scale, row[place : place + 2])

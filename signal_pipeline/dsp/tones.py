@@ -3,9 +3,10 @@
 Not here: the power spectrum's shape and free peaks (`spectrum`), the reasons for NULL, the table's columns.
 Imported lazily, see `compiled`.
 
-A tone A·cos(2πp(n - W/2)/W + φ), p its frequency in bins, gives under the periodic Hann window
-X[k] = A/2·exp(iφ)·(-1)^k·H(k - p) + its mirror image, with H(d) = W·sin(πd) / (2πd(1 - d²)), exact to the fourth
-order of 1/W. Everything here inverts this line: no table of corrections, no raw peak.
+A tone A·cos(2πp(n - W/2)/W + φ), p its frequency in bins, gives under the periodic Hann window, times 2,
+X[k] = A·W/2·exp(iφ)·(-1)^k·h(k - p) + its mirror image, with h(d) = sin(πd) / (πd(1 - d²)), exact to the fourth
+order of 1/W. Everything here inverts this line: no table of corrections, no raw peak. The window is applied to the
+plain transform, bin by bin where one is read: X[k] - (X[k-1] + X[k+1])/2.
 """
 
 # ruff: noqa: PLR0917 - the compiler knows no keyword-only arguments
@@ -41,59 +42,77 @@ _LANES: Final = 128
 
 
 @compiled
-def _line(d: float) -> float:
-    """H(d) / H(0)."""
-    d = abs(d)
-    if d < 1e-6:
-        return 1.0
-    if abs(d - 1) < 1e-6:
-        return 0.5
-    return float(np.sin(np.pi * d) / (np.pi * d * (1 - d * d)))
+def _bin(bins: C8, k: int) -> complex:
+    """Bin k under the Hann window, times 2; 0 < k < K - 1."""
+    return complex(bins[k]) - (complex(bins[k - 1]) + complex(bins[k + 1])) / 2
+
+
+@compiled
+def _lines(delta: float) -> tuple[float, float, float]:
+    """(-1)^j·h(j - delta) for j = -1, 0, 1, and |delta| at most 1/2: what a tone gives to the bins around it."""
+    if abs(delta) < 1e-6:
+        return -0.5, 1.0, -0.5
+    sine = np.sin(np.pi * delta) / np.pi
+    left, right = 1 + delta, 1 - delta
+    return (
+        sine / (left * (1 - left * left)),
+        sine / (delta * (1 - delta * delta)),
+        sine / (-right * (1 - right * right)),
+    )
+
+
+@compiled
+def _fit(bins: C8, k: int, delta: float, leaks: tuple[complex, complex, complex]) -> complex:
+    """Least squares over bins k-1, k, k+1 of the tone at k + delta, `leaks` of other tones taken out first."""
+    a, b, c = _lines(delta)
+    total = a * (_bin(bins, k - 1) - leaks[0]) + b * (_bin(bins, k) - leaks[1]) + c * (_bin(bins, k + 1) - leaks[2])
+    total /= a * a + b * b + c * c
+    return total if k % 2 == 0 else -total
 
 
 @compiled
 def _phasor(bins: C8, p: float) -> complex:
-    """The tone at p bins, fitted to its three strongest bins: exp(iφ)·A/2 in units of H(0)."""
+    """The tone at p bins: exp(iφ)·A·W/2."""
     k = int(np.round(p))
-    total, weight = 0j, 0.0
-    for j in range(k - 1, k + 2):
-        line = _line(j - p)
-        total += bins[j] * (line if j % 2 == 0 else -line)
-        weight += line * line
-    return total / weight
+    return _fit(bins, k, p - k, (0j, 0j, 0j))
 
 
 @compiled
-def _harmonic(bins: C8, p: float, fundamental: complex, p1: float) -> complex:
-    """As `_phasor`, after the fundamental's leakage into these bins is taken out."""
-    k = int(np.round(p))
-    sine = np.sin(np.pi * p1)
-    total, weight = 0j, 0.0
-    for j in range(k - 1, k + 2):
-        sign = 1.0 if j % 2 == 0 else -1.0
-        near, far = j - p1, j + p1
-        # sin(π(j - p1)) = -(-1)^j·sin(πp1), and the line carries (-1)^j: the signs of a skirt cancel
-        leak = -fundamental * sine / (np.pi * near * (1 - near * near))
-        leak += np.conj(fundamental) * sine / (np.pi * far * (1 - far * far))
-        line = _line(j - p)
-        total += (bins[j] - leak) * sign * line
-        weight += line * line
-    return total / weight
+def _leak(scaled: complex, p: float, j: int) -> complex:
+    """What a tone at p, and its mirror image at -p, give to the distant bin j; `scaled` is the tone · sin(πp)/π."""
+    near, far = j - p, j + p
+    # sin(π(j - p)) = -(-1)^j·sin(πp), and a bin carries (-1)^j as well: the signs of a skirt do not alternate
+    return scaled.conjugate() / (far * (1 - far * far)) - scaled / (near * (1 - near * near))
 
 
 @compiled
-def _find_line(power: F4, total: float, last: int) -> tuple[int, float]:
-    """Status, and the line frequency in bins: the strongest bin up to `last`, interpolated."""
+def _harmonic(bins: C8, p: float, scaled: complex, p1: float) -> complex:
+    """As `_phasor`, after the leakage of the fundamental at p1 (`scaled` as in `_leak`) is taken out."""
+    k = int(np.round(p))
+    leaks = (_leak(scaled, p1, k - 1), _leak(scaled, p1, k), _leak(scaled, p1, k + 1))
+    return _fit(bins, k, p - k, leaks)
+
+
+@compiled
+def _find_line(bins: C8, total: float, low: F8) -> tuple[int, float]:
+    """Status, and the line frequency in bins: the strongest of the bins that `low` has room for, interpolated.
+
+    `total` is the sum of |X[k]|² over all bins; `low` (last line + 3,) is scratch for those of the lowest.
+    """
+    low[0] = 0
+    for j in range(1, low.shape[0]):
+        value = _bin(bins, j)
+        low[j] = value.real * value.real + value.imag * value.imag
     k = 1
-    for j in range(2, min(last, power.shape[0] - 3) + 1):
-        if power[j] > power[k]:
+    for j in range(2, low.shape[0] - 2):
+        if low[j] > low[k]:
             k = j
     if k < MIN_CYCLES:
-        # too few cycles to tell, unless something outside the range is what fills the window
-        return (TOO_SHORT if power[1 : k + 3].sum() >= _MIN_SHARE * total else NO_FUNDAMENTAL), 0.0
-    if power[k - 2 : k + 3].sum() < _MIN_SHARE * total or power[k + 1] > power[k]:
+        # too few cycles to tell, unless something above the range is what fills the window
+        return (TOO_SHORT if low[1 : k + 3].sum() >= _MIN_SHARE * total else NO_FUNDAMENTAL), 0.0
+    if low[k - 2 : k + 3].sum() < _MIN_SHARE * total or low[k + 1] > low[k]:
         return NO_FUNDAMENTAL, 0.0
-    left, middle, right = np.sqrt(power[k - 1]), np.sqrt(power[k]), np.sqrt(power[k + 1])
+    left, middle, right = np.sqrt(low[k - 1]), np.sqrt(low[k]), np.sqrt(low[k + 1])
     p = k + 2.0 * (right - left) / (left + 2 * middle + right)
     return (MEASURED if p >= MIN_CYCLES else TOO_SHORT), p
 
@@ -104,10 +123,11 @@ def _harmonics(bins: C8, p: float, fundamental: complex, out: F8) -> None:
     if p < MIN_CYCLES_HARMONICS:
         return
     squares = 0.0
+    scaled = fundamental * (np.sin(np.pi * p) / np.pi)
     for order in range(2, _LAST_HARMONIC + 1):
         if np.round(order * p) + 2 > bins.shape[0] - 1:
             return
-        share = abs(_harmonic(bins, order * p, fundamental, p)) / abs(fundamental)
+        share = abs(_harmonic(bins, order * p, scaled, p)) / abs(fundamental)
         out[order - 1] = 100 * share
         squares += share * share
     out[0] = 100 * np.sqrt(squares)
@@ -137,57 +157,65 @@ def _sequence(bins: C8, p: float, units: F8, out: F8) -> int:
 
 
 @compiled
-def _dot(x: F4, weights: F4, cosines: F4, sines: F4) -> tuple[Float4, Float4]:
+def _dot(x: F4, mean: Float4, weights: F4, cosines: F4, sines: F4) -> tuple[Float4, Float4]:
     real = imaginary = np.float32(0)
     for i in range(x.shape[0]):
-        value = x[i] * weights[i]
+        value = (x[i] - mean) * weights[i]
         real += value * cosines[i]
         imaginary += value * sines[i]
     return real, imaginary
 
 
 @compiled
-def _tone_at(x: F4, weights: F4, p: float, cosines: F4, sines: F4) -> float:
-    """|sum(x·weights·exp(-2πi·p·n/W))|: one line of the transform, a block at a time, each turned into its place."""
-    n = x.shape[0]
-    step = -2 * np.pi * p / n
-    for i in range(_LANES):
-        cosines[i], sines[i] = np.cos(step * i), np.sin(step * i)
-    total = 0j
-    for start in range(0, n, _LANES):
-        stop = min(start + _LANES, n)
-        real, imaginary = _dot(x[start:stop], weights[start:stop], cosines[: stop - start], sines[: stop - start])
-        total += complex(real, imaginary) * complex(np.cos(step * start), np.sin(step * start))
-    return abs(total)
+def _amplitude_at(x: F4, mean: float, weights: F4, p: float, table: F4) -> float:
+    """Amplitude of the tone at p bins in x - mean: one line of the transform, block by block, each turned into place.
+
+    `weights` (W,) is the Hann window, `table` (2, lanes) scratch for a block's cosines and sines.
+    """
+    n, lanes = x.shape[0], table.shape[1]
+    step = np.exp(-2j * np.pi * p / n)
+    turn = 1 + 0j
+    for i in range(lanes):
+        table[0, i], table[1, i] = turn.real, turn.imag
+        turn *= step
+    stride, place, total = turn, 1 + 0j, 0j
+    for start in range(0, n, lanes):
+        stop = min(start + lanes, n)
+        cosines, sines = table[0, : stop - start], table[1, : stop - start]
+        real, imaginary = _dot(x[start:stop], np.float32(mean), weights[start:stop], cosines, sines)
+        total += complex(real, imaginary) * place
+        place *= stride
+    return float(4 * abs(total) / n)
 
 
 @compiled
 def describe(
     bins: C8,
-    power: F4,
     totals: F8,
     modulus: F4,
+    modulus_means: F8,
     weights: F4,
     status: I1,
     scales: F8,
     present: bool,
     last_line: int,
     df: float,
-    gain: float,
     out: F8,
     machine: F8,
     found: I1,
 ) -> None:
     """Measure the tones of a chunk.
 
-    In: bins (C, 3, K) complex64; power (C, 3, K) float32, totals (C, 3) its sum in
-    A²; modulus (C, W) of Park's vector over its mean, less 1;
-    weights (W,) the taper; status (C,), 0 where the window counts; scales (C, 3), A; present, whether all phases
-    are; last_line, the highest bin of a line frequency; df, Hz between bins; gain, the amplitude that |X| = 1 means.
-    Out: out (C, 3, 23) and machine (C, 6), NaN where undefined; found (C, 4): status of each phase, of sequences.
+    In: bins (C, 3, K) complex64, the plain transform; totals (C, 3), the power under the Hann window in A²; modulus
+    (C, W) of Park's vector and its means (C,), 0 where there is none; weights (W,) the Hann window; status (C,), 0
+    where the window counts; scales (C, 3), A; present, whether all phases are; last_line, the highest bin of a line
+    frequency; df, Hz between bins. Out: out (C, 3, 23) and machine (C, 6), NaN where undefined; found (C, 4): status
+    of each phase, of sequences.
     """
-    cosines, sines = np.empty(_LANES, np.float32), np.empty(_LANES, np.float32)
+    n = weights.shape[0]
+    table = np.empty((2, _LANES), np.float32)
     places, units = np.empty(3), np.empty(3)
+    low = np.empty(min(last_line + 3, bins.shape[2] - 1))
     out[:] = np.nan
     machine[:] = np.nan
     found[:] = NO_FUNDAMENTAL
@@ -196,18 +224,18 @@ def describe(
             continue
         strongest = -1
         for phase in range(3):
-            units[phase] = scales[slot, phase] * gain
-            if scales[slot, phase] == 0:
+            scale = scales[slot, phase]
+            units[phase] = 2 * scale / n
+            if scale == 0:
                 continue
-            p = power[slot, phase]
-            total = totals[slot, phase] / (scales[slot, phase] * scales[slot, phase])
-            found[slot, phase], places[phase] = _find_line(p, total, last_line)
+            total = totals[slot, phase] / (scale * scale) * (0.75 * n * n)
+            found[slot, phase], places[phase] = _find_line(bins[slot, phase], total, low)
             if found[slot, phase] == MEASURED:
                 _phase(bins[slot, phase], places[phase], units[phase], df, out[slot, phase])
                 if strongest < 0 or out[slot, phase, 1] > out[slot, strongest, 1]:
                     strongest = phase
         if present and strongest >= 0:
-            p = places[strongest]
+            p, mean = places[strongest], modulus_means[slot]
             found[slot, 3] = _sequence(bins[slot], p, units, machine[slot])
-            if np.round(2 * p) + 2 < bins.shape[2]:
-                machine[slot, 5] = 100 * gain * _tone_at(modulus[slot], weights, 2 * p, cosines, sines)
+            if mean > 0 and np.round(2 * p) + 2 < bins.shape[2]:
+                machine[slot, 5] = 100 * _amplitude_at(modulus[slot], mean, weights, 2 * p, table) / mean
