@@ -1,0 +1,71 @@
+"""`signal-pipeline demo` as a newcomer runs it: a real server, a real daemon, a real sensor, and nothing left behind."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from sqlalchemy import Engine
+
+from signal_pipeline_tests.cli.conftest import COMMAND, write_csv
+from signal_pipeline_tests.signals import count, statuses
+
+pytestmark = pytest.mark.dagster
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def leftovers(home: Path) -> list[str]:
+    """Processes that still carry this home in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("SIGNAL_PIPELINE_HOME") == str(home) and process.pid != os.getpid():
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_a_demo_of_own_files_completes_them_and_a_second_one_adds_nothing(
+    pipeline_environment: dict[str, str], engine: Engine, tmp_path: Path
+) -> None:
+    for i in range(4):
+        write_csv(tmp_path / "data" / f"{i}.csv", seed=i, rows=2000 if i else 500)
+    command = [COMMAND, "demo", "--once", "--data", str(tmp_path / "data"), "--sample-rate", "1000"]
+    for expected in ("4 new, 0 known", "0 new, 4 known"):
+        finished = subprocess.run(
+            [*command, "--port", str(free_port())], capture_output=True, text=True, timeout=300, check=False
+        )
+        if expected.startswith("4"):
+            assert finished.returncode == 0, finished.stdout + finished.stderr
+        assert sorted(statuses(engine).values()) == ["completed", "completed", "completed", "failed"]
+        assert count(engine, "features") == 9
+    assert "insufficient_data" in finished.stdout
+    assert leftovers(Path(pipeline_environment["SIGNAL_PIPELINE_HOME"])) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_no_process_behind(
+    pipeline_environment: dict[str, str], tmp_path: Path, number: signal.Signals
+) -> None:
+    write_csv(tmp_path / "data" / "0.csv")
+    command = [COMMAND, "demo", "--data", str(tmp_path / "data"), "--sample-rate", "1000", "--port", str(free_port())]
+    with (tmp_path / "out").open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 240
+    while "lineage, partitions and runs" not in (tmp_path / "out").read_text():
+        assert process.poll() is None, (tmp_path / "out").read_text()
+        assert time.monotonic() < deadline, (tmp_path / "out").read_text()
+        time.sleep(0.3)
+    process.send_signal(number)
+    assert process.wait(60) == 0
+    assert leftovers(Path(pipeline_environment["SIGNAL_PIPELINE_HOME"])) == []

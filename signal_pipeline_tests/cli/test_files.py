@@ -1,0 +1,69 @@
+"""`ingest` and `simulate`, as a person and as a program see them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from signal_pipeline_tests.cli.conftest import Run, write_csv
+
+
+def test_a_folder_is_loaded_and_its_name_is_the_equipment(
+    tmp_path: Path, as_json: Callable[..., Any], run: Run
+) -> None:
+    write_csv(tmp_path / "pump-7" / "2025-08-25T12-00-00Z.csv")
+    loaded = as_json("ingest", str(tmp_path / "pump-7"), "--sample-rate", "1000")
+    assert (loaded["new"], loaded["known"], loaded["failed"], loaded["rejected"]) == (1, 0, 0, 0)
+    assert loaded["files"][0]["n_rows"] == 2000
+    assert as_json("status")["signals"] == {"pending": 1, "processing": 0, "completed": 0, "failed": 0}
+
+
+def test_a_file_that_is_known_adds_nothing_even_renamed(tmp_path: Path, as_json: Callable[..., Any]) -> None:
+    first = write_csv(tmp_path / "a.csv")
+    as_json("ingest", str(first), "--sample-rate", "1000")
+    first.rename(tmp_path / "b.csv")
+    again = as_json("ingest", str(tmp_path / "b.csv"), "--sample-rate", "1000")
+    assert (again["new"], again["known"]) == (0, 1)
+    assert "a.csv" in again["files"][0]["message"]
+
+
+def test_bad_content_becomes_a_failed_signal_and_the_exit_code_is_0(
+    tmp_path: Path, as_json: Callable[..., Any]
+) -> None:
+    (tmp_path / "bad.csv").write_text("current_R,current_S,current_T\n1,2,3\n1,oops,3\n")
+    write_csv(tmp_path / "good.csv")
+    loaded = as_json("ingest", str(tmp_path), "--sample-rate", "1000")
+    assert (loaded["new"], loaded["failed"]) == (1, 1)
+    message = next(f["message"] for f in loaded["files"] if f["outcome"] == "failed")
+    for part in ("bad.csv", "row 2", "current_S", "oops"):
+        assert part in message
+    assert as_json("status")["failures"] == {"csv_error": 1}
+
+
+def test_a_file_that_cannot_be_read_is_rejected_and_the_exit_code_is_1(
+    tmp_path: Path, as_json: Callable[..., Any]
+) -> None:
+    good = write_csv(tmp_path / "good.csv")
+    loaded = as_json("ingest", str(tmp_path / "absent.csv"), str(good), "--sample-rate", "1000", code=1)
+    assert (loaded["new"], loaded["rejected"]) == (1, 1)
+    assert {f["reason"] for f in loaded["files"]} == {None, "not_found"}
+
+
+def test_headerless_files_and_other_column_names_are_read_on_request(
+    tmp_path: Path, as_json: Callable[..., Any]
+) -> None:
+    bare = write_csv(tmp_path / "bare.csv", header="", seed=1)
+    named = write_csv(tmp_path / "named.csv", header="ia,ib,ic", seed=2)
+    assert as_json("ingest", str(bare), "--sample-rate", "1000", "--no-header")["new"] == 1
+    assert as_json("ingest", str(named), "--sample-rate", "1000", "--columns", "R=ia,S=ib,T=ic")["new"] == 1
+
+
+def test_a_wrong_option_names_itself(tmp_path: Path, run: Run) -> None:
+    file = write_csv(tmp_path / "a.csv")
+    assert "--recorded-at" in run("ingest", str(file), "--recorded-at", "yesterday", code=1).stderr
+    assert "--columns" in run("ingest", str(file), "--columns", "X=1", code=1).stderr
+
+
+def test_a_simulated_fleet_loads_with_one_file_failed(tmp_path: Path, run: Run, as_json: Callable[..., Any]) -> None:
+    run("simulate", str(tmp_path / "fleet"), "--recordings", "2", "--seconds", "1.5", "--sample-rate", "2000")
+    loaded = as_json("ingest", str(tmp_path / "fleet"), "--sample-rate", "2000")
+    assert (loaded["new"], loaded["failed"], loaded["rejected"]) == (7, 1, 0)

@@ -1,0 +1,92 @@
+"""`process`, `retry`, `partitions`, `status`, `health` and `db` on a real database and a real Dagster instance."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from signal_pipeline_tests.cli.conftest import Run, write_csv
+from signal_pipeline_tests.signals import failures, insert_signals, statuses
+
+
+def test_process_completes_what_is_pending_and_ends(tmp_path: Path, as_json: Callable[..., Any]) -> None:
+    for i in range(3):
+        write_csv(tmp_path / "data" / f"{i}.csv", seed=i)
+    as_json("ingest", str(tmp_path / "data"), "--sample-rate", "1000")
+    done = as_json("process")
+    assert done["processed"] == 3
+    assert done["signals"] == {"pending": 0, "processing": 0, "completed": 3, "failed": 0}
+    assert done["features_total"] == 9
+    assert as_json("process")["processed"] == 0
+    assert as_json("status")["features_total"] == 9
+
+
+def test_failed_signals_of_one_reason_are_put_back(engine: Engine, as_json: Callable[..., Any]) -> None:
+    (rate,) = insert_signals(engine, 1, equipment="rate", sample_rate_hz=0.0)
+    (gone,) = insert_signals(
+        engine, 1, equipment="gone", phase_a=None, phase_b=None, phase_c=None, file_name="/no/such.csv"
+    )
+    as_json("process")
+    assert failures(engine) == {rate: "validation_failed", gone: "file_missing"}
+    assert as_json("retry", "--failed", "--reason", "file_missing")["pending_again"] == [str(gone)]
+    assert statuses(engine) == {rate: "failed", gone: "pending"}
+
+
+def test_retry_without_failed_does_nothing_and_says_what_to_say(run: Run) -> None:
+    assert "--failed" in run("retry", code=2).stderr
+
+
+def test_status_names_who_holds_what(engine: Engine, run: Run) -> None:
+    insert_signals(engine, 2)
+    with engine.begin() as conn:
+        conn.execute(
+            text(
+                "UPDATE raw_signals SET processing_status = 'processing', claim_token = gen_random_uuid(), "
+                "claimed_by = 'host-9', lease_expires_at = now() + interval '1 minute'"
+            )
+        )
+    assert "host-9" in run("status").stdout
+
+
+def test_health_is_good_on_a_migrated_database(as_json: Callable[..., Any]) -> None:
+    found = as_json("health")
+    assert found["healthy"] is True
+    assert set(found["checks"]) == {"database", "migrations", "disk"}
+
+
+def test_health_names_the_command_for_a_database_without_tables(
+    empty_database_url: str, as_json: Callable[..., Any], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", empty_database_url)
+    assert "db upgrade" in as_json("health", code=1)["checks"]["migrations"]["message"]
+    assert "db upgrade" in run("status", code=1).stderr
+    run("db", "upgrade")
+    as_json("health")
+
+
+def test_a_database_that_is_down_is_named_without_its_password(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://someone:secret-word@127.0.0.1:1/motors")
+    for command in (["status"], ["health"], ["process"], ["ingest", "x.csv"], ["db", "upgrade"]):
+        result = run(*command, code=1)
+        assert "127.0.0.1" in result.output
+        assert "secret-word" not in result.output
+
+
+def test_a_bad_setting_is_an_error_at_start_that_names_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLAIM_LEASE_SECONDS", "soon")
+    assert "CLAIM_LEASE_SECONDS" in run("status", code=1).stderr
+
+
+def test_db_run_hands_on_the_url_and_the_exit_code(run: Run, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    script = f"import os, sys; open({str(seen)!r}, 'w').write(os.environ['DATABASE_URL']); sys.exit(7)"
+    run("db", "run", "--", sys.executable, "-c", script, code=7)
+    assert seen.read_text().startswith("postgresql://")
+
+
+def test_partitions_can_be_added_by_hand(engine: Engine, run: Run) -> None:
+    (signal_id,) = insert_signals(engine, 1)
+    assert "1 partitions" in run("partitions", "add", str(signal_id)).stdout

@@ -1,0 +1,66 @@
+"""Settings: their errors, and that the documents say what the classes say."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic.fields import FieldInfo
+
+from signal_pipeline.errors import SettingsError
+from signal_pipeline.settings import Settings, load_settings
+
+ROOT = Path(__file__).parents[1]
+
+
+def fields() -> dict[str, FieldInfo]:
+    """Every variable and its field."""
+    groups = [field.annotation for field in Settings.model_fields.values()]
+    return {name.upper(): field for group in groups for name, field in group.model_fields.items()}  # type: ignore[union-attr]
+
+
+def test_the_example_file_has_every_setting_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    found = dict(line.removeprefix("#").split("=", 1) for line in lines if re.fullmatch(r"#[A-Z_]+=.*", line))
+    assert list(found) == list(fields())
+    before = load_settings()
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings() == before
+
+
+def test_the_example_file_and_the_readme_give_each_setting_its_meaning() -> None:
+    example = (ROOT / ".env.example").read_text()
+    readme = (ROOT / "README.md").read_text()
+    for name, field in fields().items():
+        assert f"# {field.description}\n#{name}=" in example
+        assert re.search(rf"\| `{name}` \| .* \| {re.escape(field.description or '')} \|", readme)
+
+
+def test_all_bad_variables_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CSV_BATCH_SIZE", "0")
+    monkeypatch.setenv("CLAIM_STRATEGY", "s3")
+    with pytest.raises(SettingsError, match=r"(?s)CSV_BATCH_SIZE.*'0'.*CLAIM_STRATEGY"):
+        load_settings()
+
+
+def test_a_bad_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:hunter2@h/d")
+    assert "hunter2" not in repr(load_settings())
+
+
+def test_production_must_name_database_and_data_roots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APP_ENVIRONMENT", "production")
+    with pytest.raises(SettingsError, match="needs DATABASE_URL and DATA_ROOTS"):
+        load_settings()
+
+
+def test_an_empty_variable_means_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLAIM_BATCH_SIZE", "")
+    assert load_settings().claims.claim_batch_size == Settings().claims.claim_batch_size
+
+
+@pytest.mark.parametrize("bands", ["0-40,80", "40-0", "0-inf", "0-1,1-2,2-3,3-4,4-5,5-6", "a-b"])
+def test_bands_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, bands: str) -> None:
+    monkeypatch.setenv("FEATURE_BANDS_HZ", bands)
+    with pytest.raises(SettingsError, match="FEATURE_BANDS_HZ"):
+        load_settings()
