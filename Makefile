@@ -64,10 +64,10 @@ clean: ## remove .venv, .tools and all caches; keeps data
 	rm -rf .venv .tools .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# the data may lie elsewhere, where root's home is closed to the server's user: the link goes, and what it names
+# for root the data may lie elsewhere (docs/decisions/0040); only what we made there goes
 clean-data: ## remove the embedded database and Dagster's home, with everything in them
-	@home="$${SIGNAL_PIPELINE_HOME:-.signal_pipeline}"; data="$$home/postgres/pg18"; \
-	if [ -L "$$data" ]; then rm -rf "$$(dirname "$$(readlink "$$data")")"; fi; \
+	@home="$${SIGNAL_PIPELINE_HOME:-.signal_pipeline}"; data=$$(readlink "$$home/postgres/pg18"); \
+	case "$$data" in /var/lib/signal_pipeline/home-*/pg18) rm -rf "$${data%/pg18}";; esac; \
 	rm -rf "$$home"; echo "removed $$home"
 
 # --- set-up ---------------------------------------------------------------------------------------------------------
