@@ -1,15 +1,17 @@
 """CSV files to rows of `raw_signals`: one transaction a file, one report a file.
 
-Here: the order of things, and what a bad file gets. Not here: reading a CSV (`csv_reader`), the SQL (`db.sources`), or
-judging samples, which is the work's (a recording that is too short is loaded, and fails there).
+Here: the order of things, and what a bad file gets. Not here: reading and storing its batches (`file_batches`), the SQL
+(`db.sources`), or judging samples, which is the work's (a recording that is too short is loaded, and fails there).
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Final, TypeVar
+from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -19,14 +21,12 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 from signal_pipeline.db import counters, sources
 from signal_pipeline.db.claims import Failure
 from signal_pipeline.db.engine import is_transient, wrapped
-from signal_pipeline.db.sources import NewFile, NewSignal
-from signal_pipeline.domain import PHASES, FailureReason, RejectionReason, Stage
-from signal_pipeline.dsp.validation import check_sample_rate
-from signal_pipeline.dsp.windows import WindowGrid, rows_per_batch
-from signal_pipeline.errors import CSVLoaderError, FileRejected, SettingsError, SignalError, ValidationFailed
-from signal_pipeline.ingest import codec
-from signal_pipeline.ingest.csv_reader import CsvBatch, read_batches, sha256_of
+from signal_pipeline.db.sources import NewFile
+from signal_pipeline.domain import FailureReason, RejectionReason, Stage
+from signal_pipeline.errors import CSVLoaderError, FileRejected, SettingsError, SignalError
+from signal_pipeline.ingest.csv_reader import sha256_of
 from signal_pipeline.ingest.dialect import CsvDialect
+from signal_pipeline.ingest.file_batches import changed, grid_of_rate, store_batches
 from signal_pipeline.ingest.load_report import FileOutcome, FileReport, report_known
 from signal_pipeline.ingest.recorded_at import RecordedAt, recorded_at
 from signal_pipeline.ingest.sources import CsvSource, Discovery, discover, equipment_of, printable
@@ -36,31 +36,23 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-ATTEMPTS: Final = 15
-"""At one file's transaction, while the database blips: at least half a minute of patience on average."""
-
-MAX_WINDOW_SAMPLES: Final = 2**24
-"""A batch holds a window more than its new rows, so the window bounds the memory: 64 MiB a phase."""
+ATTEMPTS: Final = 20
+"""At one file's transaction while the database blips, with pauses of up to 5 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """What a person says about the files. `recorded_at` is for one file; `times` by file name; a rate in Hz."""
+    """What a person says of the files: `recorded_at` of one, `times` by file name (UTC); the sample rate in Hz."""
 
     equipment: str | None = None
     sample_rate_hz: float | None = None
     recorded_at: datetime | None = None
     times: Mapping[str, datetime] | None = None
-    dialect: CsvDialect = CsvDialect()
+    dialect: CsvDialect = field(default_factory=CsvDialect)
 
 
 def load_files(
-    engine: Engine,
-    paths: Sequence[Path],
-    *,
-    options: LoadOptions,
-    settings: IngestSettings,
-    features: FeatureSettings,
+    engine: Engine, paths: Sequence[Path], *, options: LoadOptions, settings: IngestSettings, features: FeatureSettings
 ) -> Iterator[FileReport]:
     """Load the CSVs among and below `paths`; the reports come as the files are done, rejected ones first.
 
@@ -77,24 +69,31 @@ def load_files(
 
 def _reports(loader: "_Loader", found: Discovery) -> Iterator[FileReport]:
     for rejection in found.rejections:
-        yield _told(FileReport(rejection.name, FileOutcome.REJECTED, rejection.reason, rejection.message))
+        yield _logged(FileReport(rejection.name, FileOutcome.REJECTED, rejection.reason, rejection.message))
     for source in found.sources:
         started = perf_counter()
         report = loader.load(source)
-        yield _told(replace(report, seconds=perf_counter() - started))
+        yield _logged(replace(report, seconds=perf_counter() - started))
 
 
-def _told(report: FileReport) -> FileReport:
-    bad = report.outcome in (FileOutcome.FAILED, FileOutcome.REJECTED)
-    fields = report.as_dict()
-    fields["signal_ids"] = fields["signal_ids"][:1]
-    (log.warning if bad else log.info)(f"file.{report.outcome.value}", **fields)
+def _logged(report: FileReport) -> FileReport:
+    write = log.warning if report.outcome in (FileOutcome.FAILED, FileOutcome.REJECTED) else log.info
+    write(
+        f"file.{report.outcome.value}",
+        file=report.name,
+        signal=str(report.signal_ids[0]) if report.signal_ids else None,
+        reason=report.reason and report.reason.value,
+        message=report.message,
+        rows=report.n_rows,
+        batches=report.n_batches,
+        seconds=round(report.seconds, 3),
+    )
     return report
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file before its transaction: what it is called, what is in it (by hash), and whose recording it is."""
+    """A file before its transaction. `name` is for people, `path` for the database."""
 
     source: CsvSource
     name: str
@@ -118,9 +117,7 @@ class _Loader:
             file = self._looked_at(source, name)
             with wrapped(self.engine):
                 return _retrying(lambda: self._known_or_stored(file))
-        except FileRejected as error:
-            return FileReport(name, FileOutcome.REJECTED, error.reason, str(error))
-        except CSVLoaderError as error:  # only of a file that was written to meanwhile: nothing to be kept of it
+        except (FileRejected, CSVLoaderError) as error:  # the latter: written to while it was read, so no content yet
             return FileReport(name, FileOutcome.REJECTED, error.reason, str(error))
         except OSError as error:
             message = f"{name} cannot be read: {error.strerror}"
@@ -130,15 +127,15 @@ class _Loader:
         return _File(
             source=source,
             name=name,
-            path=_path_as_text(source.path),
+            path=_as_text(source.path),
             sha256=sha256_of(source.path),
             recorded=recorded_at(source, explicit=self.options.recorded_at, times=self.options.times),
             equipment=equipment_of(source.path, self.options.equipment),
         )
 
     def _known_or_stored(self, file: _File) -> FileReport:
-        # The equipment is committed first: a neighbour with another file of the same new motor would have to wait until
-        # this file is stored, because its name is unique.
+        # The equipment is committed before the file: its name is unique, and a neighbour with another file of the same
+        # new motor would have to wait until all of this one is stored.
         with self.engine.begin() as conn:
             known = report_known(file.name, sources.find_file(conn, file.sha256))
             if known is not None:
@@ -151,9 +148,55 @@ class _Loader:
             if known is not None:
                 return known
             hours = sources.delete_file(conn, file.sha256, replaced)
-            report = self._stored(conn, file, self._new_file(file, equipment_id))
+            report = self._stored(conn, file, equipment_id)
             sources.settle_hours(conn, hours)
-        return report
+            return report
+
+    def _stored(self, conn: Connection, file: _File, equipment_id: UUID) -> FileReport:
+        """All batches; or, for bad content, one FAILED row that says what is wrong."""
+        row = self._new_file(file, equipment_id)
+        sources.insert_source(conn, row, dialect=self.options.dialect.to_json())
+        try:
+            with conn.begin_nested():
+                return self._store_batches(conn, file, row)
+        except (SQLAlchemyError, FileRejected, OSError):
+            raise
+        except SignalError as error:
+            if error.reason is FailureReason.FILE_CHANGED:
+                raise
+            failure = Failure(error.reason, Stage.INGEST, str(error))
+        except Exception as error:  # contract row 12: anything else fails this file, and the others go on
+            log.exception("file.internal_error", file=file.name)
+            failure = Failure(FailureReason.INTERNAL_ERROR, Stage.INGEST, f"{type(error).__name__}: {error}")
+        if sha256_of(file.source.path) != file.sha256:
+            raise changed(file.source.path.name)
+        return self._store_failure(conn, file, row, failure)
+
+    def _store_batches(self, conn: Connection, file: _File, row: NewFile) -> FileReport:
+        stored = store_batches(
+            conn,
+            row,
+            grid=grid_of_rate(self.options.sample_rate_hz, self.features, name=file.source.name),
+            csv_batch_size=self.settings.csv_batch_size,
+            dialect=self.options.dialect,
+            recorded_at_source=file.recorded.source,
+        )
+        counters.add(conn, {"files_loaded_total": 1, "bytes_read_total": stored.facts.n_bytes})
+        return FileReport(
+            file.name,
+            FileOutcome.NEW,
+            signal_ids=stored.signal_ids,
+            n_rows=stored.facts.n_rows,
+            n_batches=len(stored.signal_ids),
+        )
+
+    def _store_failure(self, conn: Connection, file: _File, row: NewFile, failure: Failure) -> FileReport:
+        meta = {"batch_index": 0, "recorded_at_source": file.recorded.source}
+        signal_id = sources.insert_failed(conn, row, meta=meta, failure=failure)
+        counters.add(conn, {"bytes_read_total": row.size_bytes, f"signals_failed_total:{failure.reason.value}": 1})
+        return FileReport(
+            file.name, FileOutcome.FAILED, failure.reason, failure.message, signal_ids=(signal_id,), n_batches=1
+        )
 
     def _new_file(self, file: _File, equipment_id: UUID) -> NewFile:
         rate = self.options.sample_rate_hz
@@ -166,20 +209,26 @@ class _Loader:
             recorded_at=file.recorded.at,
         )
 
-    def _stored(self, conn: Connection, file: _File, row: NewFile) -> FileReport:
-        """All batches, or one FAILED row that says why not."""
-        sources.insert_source(conn, row, dialect=self.options.dialect.to_json())
-        try:
-            with conn.begin_nested():
-                report = self._store_batches(conn, file, row)
-        except (SQLAlchemyError, FileRejected, OSError):
-            raise
-        except SignalError as error:
-            failure = Failure(error.reason, Stage.INGEST, str(error))
-        except Exception as error:
-            log.exception("file.internal_error", name=file.name)
-            failure = Failure(FailureReason.INTERNAL_ERROR, Stage.INGEST, f"{type(error).__name__}: {error}")
-        else:
-            counters.add(conn, {"files_loaded_total": 1, "bytes_read_total": row.size_bytes})
-            return report
-        return self._store_failure(conn, file, row, failure)
+
+def _as_text(path: Path) -> str:
+    """`path` as the database can hold it. Raises `FileRejected` where a folder's name is no text."""
+    text = str(path)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise FileRejected(
+            f"{printable(text)}: a folder's name in it is not UTF-8, and the database could not hold it; rename it",
+            reason=RejectionReason.UNREADABLE,
+        ) from error
+    return text
+
+
+def _retrying(transaction: Callable[[], T]) -> T:
+    """Do a file's whole transaction again, with backoff, while the database blips; other errors pass through."""
+    policy = Retrying(
+        retry=retry_if_exception(is_transient),
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_random_exponential(multiplier=0.1, max=5),
+        reraise=True,
+    )
+    return policy(transaction)

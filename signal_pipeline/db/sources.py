@@ -1,0 +1,261 @@
+"""Files in the database: whether one is known, and putting one in whole, inside the caller's transaction.
+
+Ids are made of a file's content, so the same recording has the same ids in every database (what depends on their
+order, scores for example, comes out the same everywhere). Not here: reading a file, and what a known one is told
+(`ingest`).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID, uuid5
+
+from sqlalchemy import Connection, text
+
+from signal_pipeline.db.claims import Failure
+from signal_pipeline.db.hours import Hour, hours_of_signals, lock_hours, recompute_hours
+from signal_pipeline.db.json_values import clean_json
+from signal_pipeline.domain import PHASES, Status
+
+NAMESPACE: Final = UUID("354705ee-7421-5da9-8d4e-7b1dc14e97df")
+"""Of all ids made of a file's content. Another one would make every known recording a new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSignal:
+    """A row of a file that is known. `held_by` and `held_until` only while a lease runs."""
+
+    id: UUID
+    status: Status
+    equipment: str
+    file_name: str | None
+    first_row: int
+    n_rows: int
+    created_at: datetime
+    held_by: str | None
+    held_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """What all rows of one file have in common. `recorded_at` is the time of the file's first sample."""
+
+    sha256: str
+    path: str
+    size_bytes: int
+    equipment_id: UUID
+    sample_rate_hz: float | None
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewSignal:
+    """One batch of a file: blobs and checksums are (a, b, c), and hold `lead_in` earlier samples first."""
+
+    batch_index: int
+    first_row: int
+    lead_in: int
+    samples_count: int
+    phases: Sequence[bytes]
+    checksums: Sequence[int]
+    meta: Mapping[str, Any]
+
+
+# One loader a file. Tried first, because the usual limits on waiting are too short for a neighbour's file of gigabytes.
+TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended('load:' || :sha256, 0))")
+LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('load:' || :sha256, 0))")
+WAIT_AS_LONG_AS_IT_TAKES = (text("SET LOCAL lock_timeout = 0"), text("SET LOCAL statement_timeout = 0"))
+USUAL_LIMITS = (text("SET LOCAL lock_timeout TO DEFAULT"), text("SET LOCAL statement_timeout TO DEFAULT"))
+
+# Between two batches nothing is said, and after the first of a gigabyte of bad cells nothing until all are counted.
+LONG_SILENCE = text("SET LOCAL idle_in_transaction_session_timeout = '2h'")
+
+# By hash, too: another program may have registered the file without a source.
+FIND = """
+    SELECT r.id, r.processing_status, e.name AS equipment, r.file_name, r.first_row, r.created_at,
+           greatest(0, coalesce(r.samples_count - r.lead_in, 0)) AS n_rows,
+           CASE WHEN r.lease_expires_at >= clock_timestamp() THEN r.claimed_by END AS held_by,
+           CASE WHEN r.lease_expires_at >= clock_timestamp() THEN r.lease_expires_at END AS held_until
+    FROM raw_signals AS r JOIN equipment AS e ON e.id = r.equipment_id
+    WHERE r.source_id = :source_id OR r.file_hash = :sha256 ORDER BY r.id
+"""
+FIND_WITHOUT_LOCK = text(FIND)
+# Nobody can claim a row between looking at its lease and deleting it. In id order, as the fence locks (see `claims`).
+FIND_AND_LOCK = text(f"{FIND} FOR UPDATE OF r")
+
+# Features and scores go with their signals (ON DELETE CASCADE), signals with their source.
+DELETE_SIGNALS = text("DELETE FROM raw_signals WHERE id = ANY(:ids)")
+DELETE_SOURCE = text("DELETE FROM sources WHERE sha256 = :sha256")
+
+ADD_EQUIPMENT = text("INSERT INTO equipment (name) VALUES (:name) ON CONFLICT (name) DO NOTHING")
+EQUIPMENT = text("SELECT id FROM equipment WHERE name = :name")
+
+INSERT_SOURCE = text("""
+    INSERT INTO sources (id, path, sha256, size_bytes, n_rows, dialect)
+    VALUES (:id, :path, :sha256, :size_bytes, 0, CAST(:dialect AS jsonb))
+""")
+
+_PHASE_COLUMNS = [f"{kind}_{phase}" for kind in ("phase", "crc32") for phase in PHASES]
+
+INSERT_SIGNAL = text(f"""
+    INSERT INTO raw_signals (id, equipment_id, source_id, file_name, file_hash, sample_rate_hz, recorded_at,
+                             first_row, lead_in, samples_count, meta, {", ".join(_PHASE_COLUMNS)})
+    VALUES (:id, :equipment_id, :source_id, :file_name, :file_hash, :sample_rate_hz, :recorded_at,
+            :first_row, :lead_in, :samples_count, CAST(:meta AS jsonb), {", ".join(f":{c}" for c in _PHASE_COLUMNS)})
+""")  # noqa: S608  column names are ours
+
+INSERT_FAILED = text("""
+    INSERT INTO raw_signals (id, equipment_id, source_id, file_name, file_hash, sample_rate_hz, recorded_at,
+                             processing_status, finalized_at, meta)
+    VALUES (:id, :equipment_id, :source_id, :file_name, :file_hash, :sample_rate_hz, :recorded_at, 'failed', now(),
+            CAST(:meta AS jsonb)
+            || jsonb_build_object('failure', CAST(:failure AS jsonb) || jsonb_build_object('at', now())))
+""")
+
+FINISH_SOURCE = text("""
+    UPDATE sources SET n_rows = :n_rows, size_bytes = :size_bytes, dialect = CAST(:dialect AS jsonb) WHERE id = :id
+""")
+
+# Known only at the file's end: how many batches there are, and which phases hold no number in any of them.
+FINISH_SIGNALS = text(f"""
+    UPDATE raw_signals
+    SET meta = meta || jsonb_build_object('batches', CAST(:batches AS integer), 'phases', CAST(:recorded AS text[])),
+        {", ".join(f"{c} = CASE WHEN '{c[-1]}' = ANY(CAST(:recorded AS text[])) THEN {c} END" for c in _PHASE_COLUMNS)}
+    WHERE source_id = :id
+""")  # noqa: S608  column names are ours
+
+
+def source_id(sha256: str) -> UUID:
+    """The id of the file with this content (SHA-256, hex)."""
+    return uuid5(NAMESPACE, sha256)
+
+
+def signal_id(sha256: str, batch_index: int) -> UUID:
+    """The id of one batch of the file with this content."""
+    return uuid5(NAMESPACE, f"{sha256}:{batch_index}")
+
+
+def lock_file(conn: Connection, sha256: str) -> None:
+    """Be the only one who loads this content until the transaction ends; waits for whoever is at it already."""
+    conn.execute(LONG_SILENCE)
+    if conn.execute(TRY_LOCK, {"sha256": sha256}).scalar_one():
+        return
+    for statement in WAIT_AS_LONG_AS_IT_TAKES:
+        conn.execute(statement)
+    conn.execute(LOCK, {"sha256": sha256})
+    for statement in USUAL_LIMITS:
+        conn.execute(statement)
+
+
+def find_file(conn: Connection, sha256: str, *, lock: bool = False) -> tuple[KnownSignal, ...]:
+    """The rows of the file with this content, in the file's order; with `lock`, nobody else changes them meanwhile."""
+    statement = FIND_AND_LOCK if lock else FIND_WITHOUT_LOCK
+    rows = conn.execute(statement, {"source_id": source_id(sha256), "sha256": sha256})
+    found = [
+        KnownSignal(
+            id=row.id,
+            status=Status(row.processing_status),
+            equipment=row.equipment,
+            file_name=row.file_name,
+            first_row=row.first_row,
+            n_rows=row.n_rows,
+            created_at=row.created_at,
+            held_by=row.held_by,
+            held_until=row.held_until,
+        )
+        for row in rows
+    ]
+    return tuple(sorted(found, key=lambda signal: signal.first_row))
+
+
+def delete_file(conn: Connection, sha256: str, signals: Sequence[KnownSignal]) -> tuple[Hour, ...]:
+    """Delete a file's rows, locked by `find_file`, and all that came of them.
+
+    Returns the hours that lost windows, to be given to `settle_hours` at the end of the same transaction.
+    """
+    ids = [signal.id for signal in signals]
+    hours = hours_of_signals(conn, ids) if ids else ()
+    if ids:
+        conn.execute(DELETE_SIGNALS, {"ids": ids})
+    conn.execute(DELETE_SOURCE, {"sha256": sha256})
+    return hours
+
+
+def settle_hours(conn: Connection, hours: Sequence[Hour]) -> None:
+    """Recompute hours that lost windows. Last of all, so that no worker waits for their locks while a file is read."""
+    recompute_hours(conn, lock_hours(conn, hours))
+
+
+def ensure_equipment(conn: Connection, name: str) -> UUID:
+    """The id of the equipment of that name, which is there afterwards."""
+    found = conn.execute(EQUIPMENT, {"name": name}).scalar_one_or_none()
+    if found is None:
+        conn.execute(ADD_EQUIPMENT, {"name": name})
+        found = conn.execute(EQUIPMENT, {"name": name}).scalar_one()
+    return UUID(str(found))
+
+
+def insert_source(conn: Connection, file: NewFile, *, dialect: Mapping[str, Any]) -> None:
+    """The file itself, before any of its rows; its row count is not known yet."""
+    conn.execute(
+        INSERT_SOURCE,
+        {
+            "id": source_id(file.sha256),
+            "path": file.path,
+            "sha256": file.sha256,
+            "size_bytes": file.size_bytes,
+            "dialect": json.dumps(clean_json(dialect)),
+        },
+    )
+
+
+def insert_signal(conn: Connection, file: NewFile, signal: NewSignal) -> UUID:
+    """One pending batch; only batch 0 carries the file's hash."""
+    parameters = _common(file, signal.batch_index) | {
+        "first_row": signal.first_row,
+        "lead_in": signal.lead_in,
+        "samples_count": signal.samples_count,
+        "meta": json.dumps(clean_json(signal.meta)),
+    }
+    parameters |= {f"phase_{p}": blob for p, blob in zip(PHASES, signal.phases, strict=True)}
+    parameters |= {f"crc32_{p}": crc for p, crc in zip(PHASES, signal.checksums, strict=True)}
+    conn.execute(INSERT_SIGNAL, parameters)
+    return signal_id(file.sha256, signal.batch_index)
+
+
+def insert_failed(conn: Connection, file: NewFile, *, meta: Mapping[str, Any], failure: Failure) -> UUID:
+    """The one FAILED row, without samples, of a file with bad content."""
+    words = {"meta": json.dumps(clean_json(meta)), "failure": json.dumps(failure.as_dict())}
+    conn.execute(INSERT_FAILED, _common(file, 0) | words)
+    return signal_id(file.sha256, 0)
+
+
+def finish_file(
+    conn: Connection,
+    sha256: str,
+    *,
+    n_rows: int,
+    size_bytes: int,
+    dialect: Mapping[str, Any],
+    batches: int,
+    recorded: Sequence[str],
+) -> None:
+    """What is known at a file's end; the blobs of phases (of a, b, c) that are not `recorded` go."""
+    words = {"id": source_id(sha256), "dialect": json.dumps(clean_json(dialect))}
+    conn.execute(FINISH_SOURCE, words | {"n_rows": n_rows, "size_bytes": size_bytes})
+    if batches > 1 or len(recorded) < len(PHASES):  # else the only row says so already
+        conn.execute(FINISH_SIGNALS, {"id": words["id"], "batches": batches, "recorded": list(recorded)})
+
+
+def _common(file: NewFile, batch_index: int) -> dict[str, Any]:
+    return {
+        "id": signal_id(file.sha256, batch_index),
+        "equipment_id": file.equipment_id,
+        "source_id": source_id(file.sha256),
+        "file_name": file.path,
+        "file_hash": file.sha256 if batch_index == 0 else None,
+        "sample_rate_hz": file.sample_rate_hz,
+        "recorded_at": file.recorded_at,
+    }
