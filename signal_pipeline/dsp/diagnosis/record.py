@@ -188,9 +188,9 @@ def straighten(stretch: Stretch, line: Line) -> Stretch:
     inside = (source >= 0) & (source <= t[-1])
     # a cubic through few samples a period would add lines of its own
     up = math.ceil(ANALYSIS_FS / stretch.fs)
-    fine = resample_poly(stretch.phases, up, 1, axis=1) if up > 1 else stretch.phases
-    spline = CubicSpline(np.arange(fine.shape[1]) / (stretch.fs * up), fine, axis=1)
-    return stretch._replace(phases=np.asarray(spline(source[inside]), np.float64))
+    knots = np.arange(stretch.phases.shape[1] * up) / (stretch.fs * up)
+    straight = [CubicSpline(knots, resample_poly(x, up, 1))(source[inside]) for x in stretch.phases]
+    return stretch._replace(phases=np.stack(straight))
 
 
 def carrier_amplitude(spectrum: "Spectrum") -> float:
