@@ -9,9 +9,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from click.testing import Result
 from sqlalchemy.engine import make_url
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from signal_pipeline.cli.app import app
 

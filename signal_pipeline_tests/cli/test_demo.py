@@ -1,4 +1,4 @@
-"""`signal-pipeline demo` as a newcomer runs it: a real server, a real daemon, a real sensor, and nothing left behind."""
+"""`signal-pipeline demo` as a newcomer runs it: real server, daemon and sensor, and nothing left behind."""
 
 import os
 import signal
