@@ -7,10 +7,12 @@ peer each have their own limit. Errors of the driver are wrapped once, here.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg
 import sqlalchemy
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from signal_pipeline.errors import DatabaseUnavailable
 from signal_pipeline.settings import DatabaseSettings
@@ -18,9 +20,15 @@ from signal_pipeline.settings import DatabaseSettings
 DEAD_PEER_SECONDS = 30
 """After this long without an acknowledgement a TCP connection counts as dead (the server may be cut off)."""
 
+NO_CONNECTION = (OperationalError, InterfaceError, PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError)
+"""What a statement raises when the server does not answer; psycopg's own where COPY goes past SQLAlchemy."""
+
 
 def create_engine(url: str, settings: DatabaseSettings) -> Engine:
-    """An engine for the domain database at `url` (`postgresql+psycopg://…`). Connects lazily."""
+    """An engine for the domain database at `url` (`postgresql+psycopg://…`). Connects lazily.
+
+    What `url` itself says in `?options=` holds, too, and wins.
+    """
     options = {
         "timezone": "UTC",
         "statement_timeout": f"{settings.database_statement_timeout_seconds * 1000:.0f}",
@@ -37,7 +45,7 @@ def create_engine(url: str, settings: DatabaseSettings) -> Engine:
         connect_args={
             "connect_timeout": settings.database_connect_timeout_seconds,
             "application_name": "signal_pipeline",
-            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+            "options": " ".join([*(f"-c {name}={value}" for name, value in options.items()), *_options_of(url)]),
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 4,
@@ -46,15 +54,19 @@ def create_engine(url: str, settings: DatabaseSettings) -> Engine:
     )
 
 
+def _options_of(url: str) -> tuple[str, ...]:
+    found = make_url(url).query.get("options", ())
+    return (found,) if isinstance(found, str) else found
+
+
 def is_transient(error: BaseException) -> bool:
-    """Whether the same statement may succeed when tried again: lost connections, deadlocks, serialization."""
-    if isinstance(error, DatabaseUnavailable | OperationalError | InterfaceError):
+    """Whether the same transaction may succeed when tried again.
+
+    A lost or refused connection, none free in the pool, a lock or statement that took too long, a deadlock.
+    """
+    if isinstance(error, (DatabaseUnavailable, *NO_CONNECTION)):
         return True
-    return isinstance(error, DBAPIError) and (error.connection_invalidated or _sqlstate(error) in {"40001", "40P01"})
-
-
-def _sqlstate(error: DBAPIError) -> str | None:
-    return getattr(error.orig, "sqlstate", None)
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 def ping(engine: Engine) -> None:
@@ -68,10 +80,17 @@ def wrapped(engine: Engine) -> Iterator[None]:
     """Turn the driver's connection errors into `DatabaseUnavailable`, with the cause kept."""
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
-        url = make_url(engine.url)
-        where = url.host or url.query.get("host") or "local socket"
+    except NO_CONNECTION as error:
+        said = error.orig if isinstance(error, DBAPIError) else error
         raise DatabaseUnavailable(
-            f"Postgres at {where}:{url.port or 5432}, database {url.database!r}, does not answer: "
-            f"{str(error.orig).strip()}. Check DATABASE_URL and that the server is up."
+            f"Postgres at {_where(engine)} does not answer: {str(said).strip()}. "
+            "Check DATABASE_URL and that the server is up."
         ) from error
+
+
+def _where(engine: Engine) -> str:
+    url = engine.url
+    hosts = url.query.get("host", ())
+    host = url.host or (hosts if isinstance(hosts, str) else ", ".join(hosts)) or "local socket"
+    port = url.port or url.query.get("port") or 5432
+    return f"{host}:{port}, database {url.database!r},"
