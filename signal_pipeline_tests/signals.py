@@ -1,5 +1,6 @@
-"""Rows to process: small recordings put straight into `raw_signals`, without a file."""
+"""Rows to process: small recordings put straight into `raw_signals`, without a file; and what became of them."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from signal_pipeline.db import counters
 from signal_pipeline.db.models import Equipment, RawSignal
 from signal_pipeline.ingest import codec
 
@@ -79,3 +81,51 @@ def features_hash(engine: Engine) -> str:
     """
     with engine.connect() as conn:
         return str(conn.execute(text(query)).scalar_one())
+
+
+def change(engine: Engine, statement: str, **parameters: Any) -> int:
+    """Run one statement of the test's own; returns how many rows it changed."""
+    with engine.begin() as conn:
+        return conn.execute(text(statement), parameters).rowcount
+
+
+def value(engine: Engine, query: str, **parameters: Any) -> Any:
+    """The one value that a query gives."""
+    with engine.connect() as conn:
+        return conn.execute(text(query), parameters).scalar_one()
+
+
+def row(engine: Engine, signal_id: UUID) -> Any:
+    """The whole row of a signal, and whether its lease runs (`is_live`) on the database's clock."""
+    query = "SELECT *, coalesce(lease_expires_at >= now(), false) AS is_live FROM raw_signals WHERE id = :id"
+    with engine.connect() as conn:
+        return conn.execute(text(query), {"id": signal_id}).one()
+
+
+def expire(engine: Engine, signal_ids: Sequence[UUID] | None = None) -> None:
+    """As if the time of these leases (default: all) had passed while their worker was dead."""
+    where = "lease_expires_at IS NOT NULL" if signal_ids is None else "id = ANY(:ids)"
+    statement = f"UPDATE raw_signals SET lease_expires_at = now() - interval '1 second' WHERE {where}"
+    change(engine, statement, **({} if signal_ids is None else {"ids": list(signal_ids)}))
+
+
+def steal(engine: Engine, signal_ids: Sequence[UUID]) -> None:
+    """As if the lease had run out and another worker had claimed the signals."""
+    change(
+        engine,
+        "UPDATE raw_signals SET claim_token = gen_random_uuid(), claimed_by = 'thief', "
+        "lease_expires_at = now() + interval '1 hour' WHERE id = ANY(:ids)",
+        ids=list(signal_ids),
+    )
+
+
+def failure(engine: Engine, signal_id: UUID) -> dict[str, str]:
+    """`meta.failure` of a signal."""
+    found: dict[str, str] = row(engine, signal_id).meta["failure"]
+    return found
+
+
+def totals(engine: Engine) -> dict[str, int]:
+    """All counters by name."""
+    with engine.connect() as conn:
+        return counters.totals(conn)

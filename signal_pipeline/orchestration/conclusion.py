@@ -16,7 +16,7 @@ from signal_pipeline.domain import FailureReason, Stage
 from signal_pipeline.errors import ClaimLost
 from signal_pipeline.orchestration.run_state import RunState
 from signal_pipeline.processing.batch import Batch
-from signal_pipeline.processing.finalize import cancel_batch
+from signal_pipeline.processing.finalize import cancel_batch, fail_unfinished
 from signal_pipeline.processing.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -44,6 +44,8 @@ def concluding(context: OpExecutionContext, worker: Worker, batch: Batch) -> Ite
         raise
     except ClaimLost as error:
         log.warning("claim.lost", claim=str(batch.token), run=context.run_id, error=str(error))
+        if not batch.whole:
+            claims.give_back(worker.engine, batch.token)
         raise Failure(f"The claim was lost, and nothing more was written: {error}", allow_retries=False) from error
     except Exception as error:
         if is_transient(error):
@@ -60,9 +62,10 @@ def _interrupted(context: OpExecutionContext, worker: Worker, batch: Batch) -> N
         return
     run = context.instance.get_run_by_id(context.run_id)
     if run is not None and run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED):
-        cancel_batch(worker, batch.token, f"run {context.run_id} was cancelled by a person")
+        message = f"run {context.run_id} was cancelled by a person"
+        cancel_batch(worker, batch.token, message, signal_ids=batch.signal_ids)
     else:
-        released = claims.let_go(worker.engine, batch.token)
+        released = claims.let_go(worker.engine, batch.token, signal_ids=batch.signal_ids)
         log.warning("claim.released", claim=str(batch.token), run=context.run_id, signals=len(released))
 
 
@@ -73,5 +76,4 @@ def _broken(worker: Worker, batch: Batch, error: Exception) -> None:
         claims.give_back(worker.engine, batch.token)
         return
     failure = claims.Failure(FailureReason.INTERNAL_ERROR, Stage.FINALIZE, f"{type(error).__name__}: {error}")
-    with worker.engine.begin() as conn:
-        claims.fail_all(conn, batch.token, failure)
+    fail_unfinished(worker, batch.token, failure, signal_ids=batch.signal_ids)

@@ -6,7 +6,8 @@ from time import sleep
 from uuid import UUID
 
 import structlog
-from dagster import DagsterInstance, JobDefinition
+from dagster import DagsterEventType, DagsterInstance, ExecuteInProcessResult, JobDefinition
+from dagster._core.events import RunFailureReason
 from sqlalchemy import text
 
 from signal_pipeline.db import claims
@@ -14,7 +15,7 @@ from signal_pipeline.db.claims import Claim
 from signal_pipeline.orchestration.partitions import place_keys, stretches
 from signal_pipeline.orchestration.sensors import range_tags
 from signal_pipeline.processing.heartbeat import Heartbeat
-from signal_pipeline.processing.worker import Worker
+from signal_pipeline.processing.worker import Worker, retrying
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +43,9 @@ def drain(
     """
     processed = 0
     while True:
-        got = claims.claim_pending(worker.engine, settings=worker.settings.claims, claimed_by=worker.name)
+        got = retrying(
+            lambda: claims.claim_pending(worker.engine, settings=worker.settings.claims, claimed_by=worker.name)
+        )
         for signal_id in got.crash_looped:
             log.error("signal.crash_loop", signal=str(signal_id))
         if got.claims:
@@ -63,15 +66,16 @@ def _run(
     """Run the claims one after the other; those that wait their turn are kept alive, and let go if we are stopped."""
     tokens: list[UUID] = [claim.token for claim in fetched]
     lease = worker.settings.claims.claim_lease_seconds
-    keys = place_keys(instance, worker.engine, [i for claim in fetched for i in claim.signal_ids])
     try:
+        keys = place_keys(instance, worker.engine, [i for claim in fetched for i in claim.signal_ids])
         with ExitStack() as waiting:
             for token in tokens[1:]:
                 waiting.enter_context(Heartbeat(worker.engine, token, lease_seconds=lease))
             for claim in fetched:
                 for stretch in stretches((str(i) for i in claim.signal_ids), keys):
                     tags = range_tags(claim.token, stretch)
-                    job.execute_in_process(QUIET, instance=instance, tags=tags, raise_on_error=False)
+                    result = job.execute_in_process(QUIET, instance=instance, tags=tags, raise_on_error=False)
+                    _stop_if_interrupted(result)
                 if on_batch is not None:
                     on_batch(len(claim.signal_ids))
     except BaseException:
@@ -79,6 +83,13 @@ def _run(
             claims.let_go(worker.engine, token)
         raise
     return sum(len(claim.signal_ids) for claim in fetched)
+
+
+def _stop_if_interrupted(result: ExecuteInProcessResult) -> None:
+    """Dagster records Ctrl-C and SIGTERM as the end of one run; it was meant for all of them."""
+    for event in result.filter_events(lambda event: event.event_type is DagsterEventType.RUN_FAILURE):
+        if event.job_failure_data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION:
+            raise KeyboardInterrupt
 
 
 def _unfinished(worker: Worker) -> bool:

@@ -8,8 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from dagster import DagsterInstance, DynamicPartitionsDefinition
+from dagster import DagsterInstance, DynamicPartitionsDefinition, RunsFilter
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from sqlalchemy import Engine, text
+
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+"""Run tags by which a run takes a range of partitions."""
 
 PARTITIONS_NAME = "signal"
 SIGNALS = DynamicPartitionsDefinition(name=PARTITIONS_NAME)
@@ -53,21 +58,40 @@ def place_keys(instance: DagsterInstance, engine: Engine, signal_ids: Sequence[U
     """Make each signal a partition; returns all keys in order, read back after adding.
 
     Signals that were partitions before (retried, reclaimed) stand scattered among old keys. They are moved to the
-    end, next to the others, unless a backfill is under way, which may be holding them.
+    end, next to the others, except those that a run or a backfill under way was asked for.
     """
     wanted = [str(i) for i in signal_ids]
     with engine.begin() as conn:
         conn.execute(LOCK_KEYS)
-        known = set(instance.get_dynamic_partitions(PARTITIONS_NAME))
-        old = [key for key in wanted if key in known]
-        if old and len(wanted) > 1 and not _backfill_under_way(instance):
-            for key in old:
-                instance.delete_dynamic_partition(PARTITIONS_NAME, key)
+        keys = list(instance.get_dynamic_partitions(PARTITIONS_NAME))
+        for key in _to_move(instance, wanted, keys):
+            instance.delete_dynamic_partition(PARTITIONS_NAME, key)
         instance.add_dynamic_partitions(PARTITIONS_NAME, wanted)
         return list(instance.get_dynamic_partitions(PARTITIONS_NAME))
 
 
-def _backfill_under_way(instance: DagsterInstance) -> bool:
-    from dagster._core.execution.backfill import BulkActionStatus
+def _to_move(instance: DagsterInstance, wanted: list[str], keys: list[str]) -> list[str]:
+    first = keys.index(wanted[0]) if wanted and wanted[0] in keys else len(keys)
+    in_place = wanted == keys[first : first + len(wanted)]
+    if in_place or set(wanted).isdisjoint(keys) or _backfill_under_way(instance):
+        return []
+    in_use = _keys_in_use(instance, keys)
+    return [key for key in wanted if key in set(keys) - in_use]
 
-    return bool(instance.get_backfills(status=BulkActionStatus.REQUESTED, limit=1))
+
+def _keys_in_use(instance: DagsterInstance, keys: list[str]) -> set[str]:
+    """Keys in the range of an unfinished run: if one moved, that run would take other signals than it was asked for."""
+    position = {key: n for n, key in enumerate(keys)}
+    in_use: set[str] = set()
+    for run in instance.get_runs(RunsFilter(statuses=NOT_FINISHED_STATUSES)):
+        first, last = (position.get(run.tags.get(tag, "")) for tag in (RANGE_START, RANGE_END))
+        if first is not None and last is not None:
+            in_use.update(keys[first : last + 1])
+    return in_use
+
+
+def _backfill_under_way(instance: DagsterInstance) -> bool:
+    from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter, BulkActionStatus
+
+    unfinished = [status for status in BulkActionStatus if status not in BULK_ACTION_TERMINAL_STATUSES]
+    return bool(instance.get_backfills(filters=BulkActionsFilter(statuses=unfinished), limit=1))

@@ -24,7 +24,7 @@ from signal_pipeline.db import claims
 from signal_pipeline.db.claims import Claim
 from signal_pipeline.orchestration.dispatch import RunStage, plan
 from signal_pipeline.orchestration.jobs import PROCESS_SIGNALS
-from signal_pipeline.orchestration.partitions import Stretch, place_keys, stretches
+from signal_pipeline.orchestration.partitions import RANGE_END, RANGE_START, Stretch, place_keys, stretches
 from signal_pipeline.orchestration.run_state import CLAIM_TAG
 from signal_pipeline.processing.finalize import cancel_batch
 from signal_pipeline.processing.worker import Worker
@@ -34,15 +34,13 @@ log = structlog.get_logger(__name__)
 TICK_SECONDS = 5
 """Dagster's sensor loop has a floor of 5 s; hence several batches a tick."""
 
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
-
 STAGES = {
     DagsterRunStatus.QUEUED: RunStage.WAITING,
     DagsterRunStatus.NOT_STARTED: RunStage.WAITING,
     DagsterRunStatus.STARTING: RunStage.WAITING,
     DagsterRunStatus.MANAGED: RunStage.WAITING,
     DagsterRunStatus.STARTED: RunStage.RUNNING,
+    DagsterRunStatus.SUSPENDED: RunStage.RUNNING,
     DagsterRunStatus.CANCELING: RunStage.RUNNING,
     DagsterRunStatus.CANCELED: RunStage.CANCELLED,
     DagsterRunStatus.SUCCESS: RunStage.OVER,
@@ -114,11 +112,15 @@ def range_tags(token: UUID, stretch: Stretch) -> dict[str, str]:
 
 
 def run_stages(instance: DagsterInstance, tokens: Iterable[UUID]) -> dict[UUID, RunStage]:
-    """How far the runs of each token have come; a token without runs has no entry."""
+    """How far the runs of each token have come; a token without runs has no entry.
+
+    A re-execution carries its parent's tag until it has made a claim of its own; it says nothing about the parent's.
+    """
     stages: dict[UUID, RunStage] = {}
     for token in tokens:
         runs = instance.get_runs(RunsFilter(tags={CLAIM_TAG: str(token)}))
-        found = {STAGES[run.status] for run in runs}
+        run_ids = {run.run_id for run in runs}
+        found = {STAGES[run.status] for run in runs if run.parent_run_id not in run_ids}
         if found:
             stages[token] = min(found, key=PRECEDENCE.index)
     return stages

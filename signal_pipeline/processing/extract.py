@@ -4,8 +4,9 @@ The kernels release the GIL, so threads are enough (docs/decisions/). Memory is 
 features, never samples, wait to be stored. A signal that fails is marked at once; its neighbours go on.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from typing import TypeVar
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from signal_pipeline.db.claims import Failure
 from signal_pipeline.db.engine import is_transient
 from signal_pipeline.db.features import store_features
 from signal_pipeline.db.signals import store_phases, work_done
-from signal_pipeline.domain import FailureReason
+from signal_pipeline.domain import FailureReason, Stage
 from signal_pipeline.errors import ClaimLost, SignalError
 from signal_pipeline.ingest import codec
 from signal_pipeline.processing.batch import Batch, Outcome, Outcomes
@@ -54,15 +55,17 @@ def extract_batch(worker: Worker, batch: Batch) -> Outcomes:
         outcomes.done = {i: Outcome({"windows": stored[i], "features_new": 0}) for i in batch.signal_ids if i in stored}
     pending: list[Extracted] = []
     todo = [i for i in batch.signal_ids if i not in outcomes.done]
-    for signal_id, result in _in_threads(worker, batch, todo, extract_signal):
-        if isinstance(result, Failure):
-            _mark_failed(worker, batch, signal_id, result)
-            outcomes.failed[signal_id] = result
-            continue
-        pending.append(result)
-        if sum(len(e.features.window_starts) for e in pending) >= ROWS_A_TRANSACTION:
-            _store(worker, batch, pending, outcomes)
-            pending = []
+    # Closed at once when storing fails, not when the frame is collected: its threads still touch the claim.
+    with closing(_in_threads(worker, batch, todo, extract_signal, pending)) as results:
+        for signal_id, result in results:
+            if isinstance(result, Failure):
+                _mark_failed(worker, batch, signal_id, result)
+                outcomes.failed[signal_id] = result
+                continue
+            pending.append(result)
+            if sum(len(e.features.window_starts) for e in pending) >= ROWS_A_TRANSACTION:
+                _store(worker, batch, pending, outcomes)
+                pending.clear()
     if pending:
         _store(worker, batch, pending, outcomes)
     return outcomes
@@ -71,11 +74,12 @@ def extract_batch(worker: Worker, batch: Batch) -> Outcomes:
 def validate_batch(worker: Worker, batch: Batch) -> Outcomes:
     """Load and validate every signal of `batch`, storing nothing: what `raw_signals` alone asks for."""
     outcomes = Outcomes()
-    for signal_id, result in _in_threads(worker, batch, batch.signal_ids, _validation_details):
-        if isinstance(result, Failure):
-            outcomes.failed[signal_id] = result
-        else:
-            outcomes.done[signal_id] = result
+    with closing(_in_threads(worker, batch, batch.signal_ids, _validation_details)) as results:
+        for signal_id, result in results:
+            if isinstance(result, Failure):
+                outcomes.failed[signal_id] = result
+            else:
+                outcomes.done[signal_id] = result
     return outcomes
 
 
@@ -85,9 +89,13 @@ def _validation_details(worker: Worker, signal_id: UUID, progress: Progress) -> 
 
 
 def _in_threads(
-    worker: Worker, batch: Batch, signal_ids: Sequence[UUID], work: Work[T]
-) -> Iterator[tuple[UUID, T | Failure]]:
-    """Results as they come. No more signals are under way than there are threads."""
+    worker: Worker, batch: Batch, signal_ids: Sequence[UUID], work: Work[T], unstored: Sequence[Extracted] = ()
+) -> Generator[tuple[UUID, T | Failure]]:
+    """Results as they come. No more signals are under way than there are threads.
+
+    `unstored` is the caller's list of results that wait to be stored: should the process die, their signals are
+    innocent.
+    """
     settings = worker.settings.features
     n_threads = settings.feature_extraction_workers if settings.feature_extraction_parallel else 1
     waiting = iter(signal_ids)
@@ -95,7 +103,8 @@ def _in_threads(
         running: dict[Future[T | Failure], UUID] = {}
         while True:
             while len(running) < n_threads and (signal_id := next(waiting, None)) is not None:
-                running[pool.submit(_guarded, worker, batch, signal_id, work)] = signal_id
+                ended = [e.features.raw_id for e in unstored]
+                running[pool.submit(_guarded, worker, batch, signal_id, work, ended)] = signal_id
             if not running:
                 return
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -103,24 +112,54 @@ def _in_threads(
                 yield running.pop(future), future.result()
 
 
-def _guarded(worker: Worker, batch: Batch, signal_id: UUID, work: Work[T]) -> T | Failure:
+def _guarded(worker: Worker, batch: Batch, signal_id: UUID, work: Work[T], ended: Sequence[UUID]) -> T | Failure:
     """Count the attempt, then work. What is wrong with the signal becomes a `Failure`; all else is raised."""
     lease = worker.settings.claims.claim_lease_seconds
-    retrying(lambda: claims.start_work(worker.engine, batch.token, signal_id, lease_seconds=lease))
+    retrying(lambda: claims.start_work(worker.engine, batch.token, signal_id, lease_seconds=lease, ended=ended))
     progress = Progress()
     try:
         return work(worker, signal_id, progress)
     except SignalError as error:
         return Failure(error.reason, progress.stage, str(error))
     except Exception as error:
-        if isinstance(error, ClaimLost) or is_transient(error):
+        if _concerns_all(error):
             raise
-        log.exception("signal.internal_error", signal=str(signal_id), stage=progress.stage.value)
-        return Failure(FailureReason.INTERNAL_ERROR, progress.stage, f"{type(error).__name__}: {error}")
+        return _internal_error(signal_id, progress.stage, error)
+
+
+def _concerns_all(error: Exception) -> bool:
+    """Whether the whole batch has to stop: the claim is lost, or the database is away."""
+    return isinstance(error, ClaimLost) or is_transient(error)
+
+
+def _internal_error(signal_id: UUID, stage: Stage, error: Exception) -> Failure:
+    log.error("signal.internal_error", signal=str(signal_id), stage=stage.value, exc_info=error)
+    return Failure(FailureReason.INTERNAL_ERROR, stage, f"{type(error).__name__}: {error}")
 
 
 def _store(worker: Worker, batch: Batch, group: Sequence[Extracted], outcomes: Outcomes) -> None:
-    """Write a group of signals in one fenced transaction."""
+    """Write a group of signals; if the database refuses it, one by one, so that only the culprit fails."""
+    try:
+        inserted = _store_together(worker, batch, group)
+    except Exception as error:
+        if _concerns_all(error):
+            raise
+        if len(group) == 1:
+            signal_id = group[0].features.raw_id
+            outcomes.failed[signal_id] = failure = _internal_error(signal_id, Stage.STORE, error)
+            _mark_failed(worker, batch, signal_id, failure)
+        else:
+            for e in group:
+                _store(worker, batch, [e], outcomes)
+        return
+    for e in group:
+        new = inserted[e.features.raw_id]
+        outcomes.done[e.features.raw_id] = Outcome(e.details | {"features_new": new})
+        log.info("signal.extracted", signal=str(e.features.raw_id), claim=str(batch.token), new=new, **e.details)
+
+
+def _store_together(worker: Worker, batch: Batch, group: Sequence[Extracted]) -> dict[UUID, int]:
+    """One fenced transaction; returns the new windows by signal."""
 
     def transaction() -> dict[UUID, int]:
         with worker.engine.begin() as conn:
@@ -134,11 +173,7 @@ def _store(worker: Worker, batch: Batch, group: Sequence[Extracted], outcomes: O
             counters.add(conn, {"features_total": sum(stored.inserted.values())})
         return stored.inserted
 
-    inserted = retrying(transaction)
-    for e in group:
-        new = inserted[e.features.raw_id]
-        outcomes.done[e.features.raw_id] = Outcome(e.details | {"features_new": new})
-        log.info("signal.extracted", signal=str(e.features.raw_id), claim=str(batch.token), new=new, **e.details)
+    return retrying(transaction)
 
 
 def _keep_samples(conn: Connection, signal_id: UUID, recording: Recording) -> None:

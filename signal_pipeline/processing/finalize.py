@@ -59,9 +59,22 @@ def _still_there(worker: Worker, path: Path, sha256: str) -> bool:
         return False
 
 
-def cancel_batch(worker: Worker, token: UUID, message: str) -> None:
+def cancel_batch(worker: Worker, token: UUID, message: str, *, signal_ids: Sequence[UUID] | None = None) -> None:
     """A person stopped the run: unfinished signals are FAILED `cancelled`, or they would start by themselves again."""
     failure = Failure(FailureReason.CANCELLED, Stage.FINALIZE, message)
-    with worker.engine.begin() as conn:
-        cancelled = claims.fail_all(conn, token, failure)
+    cancelled = fail_unfinished(worker, token, failure, signal_ids=signal_ids)
     log.warning("batch.cancelled", claim=str(token), signals=len(cancelled))
+
+
+def fail_unfinished(
+    worker: Worker, token: UUID, failure: Failure, *, signal_ids: Sequence[UUID] | None = None
+) -> tuple[UUID, ...]:
+    """Whatever the claim still holds (of `signal_ids`, if given: runs can share a claim) is FAILED, and counted."""
+
+    def transaction() -> tuple[UUID, ...]:
+        with worker.engine.begin() as conn:
+            failed = claims.fail_all(conn, token, failure, signal_ids=signal_ids)
+            counters.add(conn, {f"signals_failed_total:{failure.reason.value}": len(failed)})
+        return failed
+
+    return retrying(transaction)

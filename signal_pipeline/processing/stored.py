@@ -3,20 +3,24 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+import structlog
 from sqlalchemy import text
 
+from signal_pipeline.db import claims
 from signal_pipeline.db.claims import Failure
+from signal_pipeline.db.hours import Hour, hours_of_signals, lock_hours, recompute_hours
 from signal_pipeline.domain import FailureReason, Stage
-from signal_pipeline.processing.batch import Outcome, Outcomes
-from signal_pipeline.processing.worker import Worker
+from signal_pipeline.processing.batch import Batch, Outcome, Outcomes
+from signal_pipeline.processing.worker import Worker, retrying
+
+log = structlog.get_logger(__name__)
 
 COUNTS = text("SELECT raw_id, count(*) AS windows FROM features WHERE raw_id = ANY(:ids) GROUP BY raw_id")
 
 
 def require_features(worker: Worker, signal_ids: Sequence[UUID]) -> Outcomes:
     """Which of `signal_ids` have stored features, and how many windows; the others cannot be worked on."""
-    with worker.engine.connect() as conn:
-        counts = {row.raw_id: row.windows for row in conn.execute(COUNTS, {"ids": list(signal_ids)})}
+    counts = retrying(lambda: _windows(worker, signal_ids))
     missing = Failure(
         FailureReason.INSUFFICIENT_DATA, Stage.LOAD, "no features are stored; materialize `features` first"
     )
@@ -24,3 +28,25 @@ def require_features(worker: Worker, signal_ids: Sequence[UUID]) -> Outcomes:
         done={i: Outcome({"windows": counts[i]}) for i in signal_ids if i in counts},
         failed={i: missing for i in signal_ids if i not in counts},
     )
+
+
+def summarize_stored(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> Outcomes:
+    """Recompute the hours of those of `signal_ids` whose features are stored. Raises `ClaimLost`."""
+    outcomes = require_features(worker, signal_ids)
+    ids = list(outcomes.done)
+
+    def transaction() -> tuple[Hour, ...]:
+        with worker.engine.begin() as conn:
+            claims.fence(conn, batch.token, ids)
+            hours = lock_hours(conn, hours_of_signals(conn, ids))
+            recompute_hours(conn, hours)
+        return hours
+
+    hours = retrying(transaction)
+    log.info("hours.recomputed", claim=str(batch.token), hours=len(hours))
+    return outcomes
+
+
+def _windows(worker: Worker, signal_ids: Sequence[UUID]) -> dict[UUID, int]:
+    with worker.engine.connect() as conn:
+        return {row.raw_id: row.windows for row in conn.execute(COUNTS, {"ids": list(signal_ids)})}

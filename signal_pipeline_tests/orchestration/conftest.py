@@ -8,8 +8,7 @@ from sqlalchemy import Engine
 
 from signal_pipeline.orchestration.build import build_definitions
 from signal_pipeline.orchestration.jobs import PROCESS_SIGNALS
-from signal_pipeline.orchestration.partitions import PARTITIONS_NAME
-from signal_pipeline.orchestration.sensors import RANGE_END, RANGE_START
+from signal_pipeline.orchestration.partitions import PARTITIONS_NAME, RANGE_END, RANGE_START
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import Settings
 
