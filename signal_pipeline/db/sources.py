@@ -64,13 +64,14 @@ class NewSignal:
 
 
 # One loader a file. Tried first, because the usual limits on waiting are too short for a neighbour's file of gigabytes.
-TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended('load:' || :sha256, 0))")
+# And silence must be allowed: after the first of a gigabyte of bad cells nothing is inserted until all are counted.
+TRY_LOCK = text("""
+    SELECT pg_try_advisory_xact_lock(hashtextextended('load:' || :sha256, 0)),
+           set_config('idle_in_transaction_session_timeout', '2h', true)
+""")
 LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('load:' || :sha256, 0))")
 WAIT_AS_LONG_AS_IT_TAKES = (text("SET LOCAL lock_timeout = 0"), text("SET LOCAL statement_timeout = 0"))
 USUAL_LIMITS = (text("SET LOCAL lock_timeout TO DEFAULT"), text("SET LOCAL statement_timeout TO DEFAULT"))
-
-# Between two batches nothing is said, and after the first of a gigabyte of bad cells nothing until all are counted.
-LONG_SILENCE = text("SET LOCAL idle_in_transaction_session_timeout = '2h'")
 
 # By hash, too: another program may have registered the file without a source.
 FIND = """
@@ -85,16 +86,19 @@ FIND_WITHOUT_LOCK = text(FIND)
 # Nobody can claim a row between looking at its lease and deleting it. In id order, as the fence locks (see `claims`).
 FIND_AND_LOCK = text(f"{FIND} FOR UPDATE OF r")
 
-# Features and scores go with their signals (ON DELETE CASCADE), signals with their source.
+# Features and scores go with their signals (ON DELETE CASCADE).
 DELETE_SIGNALS = text("DELETE FROM raw_signals WHERE id = ANY(:ids)")
-DELETE_SOURCE = text("DELETE FROM sources WHERE sha256 = :sha256")
 
 ADD_EQUIPMENT = text("INSERT INTO equipment (name) VALUES (:name) ON CONFLICT (name) DO NOTHING")
 EQUIPMENT = text("SELECT id FROM equipment WHERE name = :name")
 
-INSERT_SOURCE = text("""
+# The source of a file that had failed is there still; it may lie elsewhere now, and be read otherwise.
+PUT_SOURCE = text("""
     INSERT INTO sources (id, path, sha256, size_bytes, n_rows, dialect)
     VALUES (:id, :path, :sha256, :size_bytes, 0, CAST(:dialect AS jsonb))
+    ON CONFLICT (id) DO UPDATE
+    SET path = excluded.path, size_bytes = excluded.size_bytes, n_rows = 0, dialect = excluded.dialect,
+        created_at = excluded.created_at
 """)
 
 _PHASE_COLUMNS = [f"{kind}_{phase}" for kind in ("phase", "crc32") for phase in PHASES]
@@ -139,8 +143,7 @@ def signal_id(sha256: str, batch_index: int) -> UUID:
 
 def lock_file(conn: Connection, sha256: str) -> None:
     """Be the only one who loads this content until the transaction ends; waits for whoever is at it already."""
-    conn.execute(LONG_SILENCE)
-    if conn.execute(TRY_LOCK, {"sha256": sha256}).scalar_one():
+    if conn.execute(TRY_LOCK, {"sha256": sha256}).scalar():
         return
     for statement in WAIT_AS_LONG_AS_IT_TAKES:
         conn.execute(statement)
@@ -170,16 +173,16 @@ def find_file(conn: Connection, sha256: str, *, lock: bool = False) -> tuple[Kno
     return tuple(sorted(found, key=lambda signal: signal.first_row))
 
 
-def delete_file(conn: Connection, sha256: str, signals: Sequence[KnownSignal]) -> tuple[Hour, ...]:
+def delete_signals(conn: Connection, signals: Sequence[KnownSignal]) -> tuple[Hour, ...]:
     """Delete a file's rows, locked by `find_file`, and all that came of them.
 
     Returns the hours that lost windows, to be given to `settle_hours` at the end of the same transaction.
     """
+    if not signals:
+        return ()
     ids = [signal.id for signal in signals]
-    hours = hours_of_signals(conn, ids) if ids else ()
-    if ids:
-        conn.execute(DELETE_SIGNALS, {"ids": ids})
-    conn.execute(DELETE_SOURCE, {"sha256": sha256})
+    hours = hours_of_signals(conn, ids)
+    conn.execute(DELETE_SIGNALS, {"ids": ids})
     return hours
 
 
@@ -197,10 +200,10 @@ def ensure_equipment(conn: Connection, name: str) -> UUID:
     return UUID(str(found))
 
 
-def insert_source(conn: Connection, file: NewFile, *, dialect: Mapping[str, Any]) -> None:
+def put_source(conn: Connection, file: NewFile, *, dialect: Mapping[str, Any]) -> None:
     """The file itself, before any of its rows; its row count is not known yet."""
     conn.execute(
-        INSERT_SOURCE,
+        PUT_SOURCE,
         {
             "id": source_id(file.sha256),
             "path": file.path,

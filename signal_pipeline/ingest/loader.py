@@ -147,7 +147,7 @@ class _Loader:
             known = report_known(file.name, replaced)
             if known is not None:
                 return known
-            hours = sources.delete_file(conn, file.sha256, replaced)
+            hours = sources.delete_signals(conn, replaced)
             report = self._stored(conn, file, equipment_id)
             sources.settle_hours(conn, hours)
             return report
@@ -155,7 +155,7 @@ class _Loader:
     def _stored(self, conn: Connection, file: _File, equipment_id: UUID) -> FileReport:
         """All batches; or, for bad content, one FAILED row that says what is wrong."""
         row = self._new_file(file, equipment_id)
-        sources.insert_source(conn, row, dialect=self.options.dialect.to_json())
+        sources.put_source(conn, row, dialect=self.options.dialect.to_json())
         try:
             with conn.begin_nested():
                 return self._store_batches(conn, file, row)

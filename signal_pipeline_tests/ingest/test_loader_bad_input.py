@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from signal_pipeline.db import counters
 from signal_pipeline.domain import FailureReason, RejectionReason
-from signal_pipeline.ingest import csv_reader, file_batches, loader
+from signal_pipeline.ingest import blocks, csv_reader, file_batches, loader
 from signal_pipeline.ingest.load_report import FileOutcome
 from signal_pipeline.settings import FeatureSettings, IngestSettings
 from signal_pipeline_tests.db.rows import statuses
@@ -47,10 +47,11 @@ def put(lines: dict[int, str]) -> str:
     ],
 )
 def test_bad_content_becomes_one_failed_row_that_says_where(
-    engine: Engine, write_csv: WriteCsv, content: str | bytes, said: list[str]
+    engine: Engine, write_csv: WriteCsv, monkeypatch: pytest.MonkeyPatch, content: str | bytes, said: list[str]
 ) -> None:
     paths = [write_csv(GOOD, "1.csv"), write_csv(content, "2.csv"), write_csv(csv_of(samples_of(150)), "3.csv")]
-    # batches of 100 rows: those before the bad one were inserted, and must be gone
+    # small blocks and batches: those before the bad place were inserted, and must be gone
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 2000)
     before, bad, after = load(engine, *paths, settings=IngestSettings(csv_batch_size=100))
     assert (before.outcome, before.n_batches, after.outcome, after.n_batches) == ("new", 5, "new", 2)
     assert (bad.name, bad.outcome, bad.reason) == ("2.csv", FileOutcome.FAILED, FailureReason.CSV_ERROR)

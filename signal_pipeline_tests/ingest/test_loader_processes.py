@@ -18,6 +18,7 @@ from sqlalchemy import Engine, text
 from signal_pipeline.db import counters
 from signal_pipeline.db.engine import create_engine
 from signal_pipeline.dsp.windows import WindowGrid, split
+from signal_pipeline.ingest import loader
 from signal_pipeline.ingest.load_report import FileOutcome
 from signal_pipeline.settings import DatabaseSettings, IngestSettings
 from signal_pipeline_tests.db.rows import change
@@ -151,8 +152,9 @@ def test_a_long_load_keeps_no_neighbour_of_the_same_new_motor_waiting(
 
 
 def test_whoever_waits_for_a_long_load_of_the_same_file_is_not_stopped_by_the_usual_limits(
-    engine: Engine, database_url: str, write_csv: WriteCsv
+    engine: Engine, database_url: str, write_csv: WriteCsv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(loader, "ATTEMPTS", 1)
     path = write_csv(csv_of(samples_of(450)))
     limits = DatabaseSettings(database_lock_timeout_seconds=0.1, database_statement_timeout_seconds=0.2)
     impatient = create_engine(database_url, limits)
