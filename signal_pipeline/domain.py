@@ -32,6 +32,7 @@ class Stage(StrEnum):
     VALIDATE = "validate"
     EXTRACT = "extract"
     STORE = "store"
+    DIAGNOSE = "diagnose"
     SCORE = "score"
     FORECAST = "forecast"
     FINALIZE = "finalize"

@@ -17,7 +17,15 @@ from sqlalchemy import Engine, Select, select
 from signal_pipeline.catalogue import COLUMNS
 from signal_pipeline.db.embedded import embedded_server
 from signal_pipeline.db.engine import create_engine, wrapped
-from signal_pipeline.db.models import AnomalyScore, Equipment, Feature, Forecast, HourlyFeatureSummary, RawSignal
+from signal_pipeline.db.models import (
+    AnomalyScore,
+    Equipment,
+    Feature,
+    Forecast,
+    HourlyFeatureSummary,
+    RawSignal,
+    SignalDiagnostic,
+)
 from signal_pipeline.db.urls import domain_url
 from signal_pipeline.domain import Status
 from signal_pipeline.errors import SettingsError
@@ -31,6 +39,7 @@ Moment = datetime | str | None
 
 _features = Feature.__table__
 _hours = HourlyFeatureSummary.__table__
+_diagnostics = SignalDiagnostic.__table__
 
 
 def load_features(
@@ -134,6 +143,23 @@ def load_scores(
     if model_kind is not None:
         query = query.where(AnomalyScore.model_kind == model_kind)
     return _load(_between(query, AnomalyScore.window_start, equipment, start, end), engine)
+
+
+def load_diagnoses(
+    *,
+    equipment: str | Sequence[str] | None = None,
+    start: Moment = None,
+    end: Moment = None,
+    engine: Engine | None = None,
+) -> "pd.DataFrame":
+    """One row a recording, in time order: severity, each quantity with its status, and `findings` with the evidence."""
+    wanted = [column for column in _diagnostics.c if column.name != "equipment_id"]
+    query = (
+        select(Equipment.name.label("equipment"), *wanted)
+        .join(Equipment, Equipment.id == _diagnostics.c.equipment_id)
+        .order_by(_diagnostics.c.recorded_at, _diagnostics.c.raw_id)
+    )
+    return _load(_between(query, _diagnostics.c.recorded_at, equipment, start, end), engine)
 
 
 def load_forecasts(

@@ -4,6 +4,7 @@ Every variable, its default and its meaning stands here and in `.env.example` (a
 are read once, at the door, by `load_settings`; no room below reads the environment. Secrets are `SecretStr`.
 """
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
@@ -66,7 +67,10 @@ class IngestSettings(_Group):
     """What is read from CSV files, and from where."""
 
     csv_batch_size: int = Field(
-        1_536_000, ge=1, description="new rows a batch; rounded down to a multiple of the hop, at least one hop"
+        1_536_000,
+        ge=1,
+        le=2**25,
+        description="new rows a batch; rounded down to a multiple of the hop, at least one hop",
     )
     csv_max_bytes: int = Field(4 * 2**30, ge=1, description="bytes; a larger file is rejected as too_large")
     data_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
@@ -129,6 +133,34 @@ class ClaimSettings(_Group):
     claim_max_runs: int = Field(2, ge=1, le=64, description="batch runs of one instance at the same time")
 
 
+Bands = Annotated[tuple[float, float, float], NoDecode]
+
+
+class DiagnosisSettings(_Group):
+    """Where the severities of a diagnosis begin: incipient, moderate, severe, rising."""
+
+    diagnosis_broken_bar_dbc: Bands = Field((-55, -45, -35), description="dBc, sidebands of a broken rotor bar")
+    diagnosis_eccentricity_dbc: Bands = Field((-50, -40, -30), description="dBc, lines of an eccentric rotor")
+    diagnosis_interturn_pct: Bands = Field(
+        (3, 8, 15), description="points of I2/I1 (%) above the motor's own reference"
+    )
+    diagnosis_unbalance_pct: Bands = Field((10, 20, 30), description="% of unbalance between the phases")
+    diagnosis_load_pct: Bands = Field((105, 115, 125), description="% of the rated current")
+    diagnosis_line_deviation_hz: Bands = Field((0.5, 1, 2), description="Hz between line frequency and the nominal one")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _rising(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
+        if not (all(math.isfinite(v) for v in value) and value[0] <= value[1] <= value[2]):
+            raise ValueError("three finite numbers that do not fall are needed: incipient,moderate,severe")
+        return value
+
+
 class ModelSettings(_Group):
     """Anomaly, embedding and forecast models."""
 
@@ -148,6 +180,7 @@ class Settings(BaseModel):
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     features: FeatureSettings = Field(default_factory=FeatureSettings)
     claims: ClaimSettings = Field(default_factory=ClaimSettings)
+    diagnosis: DiagnosisSettings = Field(default_factory=DiagnosisSettings)
     models: ModelSettings = Field(default_factory=ModelSettings)
 
     @model_validator(mode="after")

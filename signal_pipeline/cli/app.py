@@ -5,6 +5,7 @@ import typer
 from signal_pipeline.cli.database import database_app
 from signal_pipeline.cli.demo import demo
 from signal_pipeline.cli.dev import dev
+from signal_pipeline.cli.equipment import equipment_app
 from signal_pipeline.cli.files import ingest, simulate
 from signal_pipeline.cli.queue import partitions_app, process, retry
 from signal_pipeline.cli.setup import warm_up
@@ -24,6 +25,7 @@ app.command()(ingest)
 app.command()(process)
 app.command()(retry)
 app.add_typer(partitions_app, name="partitions")
+app.add_typer(equipment_app, name="equipment")
 app.command()(status)
 app.command()(health)
 app.add_typer(database_app, name="db")

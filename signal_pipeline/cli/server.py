@@ -27,7 +27,7 @@ START_SECONDS = 120
 STOP_SECONDS = 20
 
 
-class Stopped(Exception):  # noqa: N818  not an error: somebody asked us to stop
+class Stopped(Exception):
     """SIGINT or SIGTERM arrived."""
 
 

@@ -33,6 +33,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from signal_pipeline.catalogue import COLUMNS
 from signal_pipeline.domain import PHASES, Status
 
+DIAGNOSED = ("line_frequency", "load", "slip", "broken_bar", "eccentricity", "unbalance", "interturn")
+"""Columns of `signal_diagnostics`: the quantities of `dsp.diagnosis` (a test compares the two)."""
+
 EMPTY_JSON = text("'{}'::jsonb")
 NEW_ID = text("gen_random_uuid()")
 CLOCK = text("clock_timestamp()")
@@ -75,6 +78,7 @@ class Equipment(Base):
     line_freq_hz: Mapped[float | None]
     rated_current_a: Mapped[float | None]
     rotor_bars: Mapped[int | None]
+    reference_i2_i1_pct: Mapped[float | None]
     meta: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY_JSON)
     created_at: Mapped[datetime] = mapped_column(server_default=CLOCK)
 
@@ -181,6 +185,29 @@ class HourlyFeatureSummary(Base):
         Column("windows", BigInteger, nullable=False),
         *(Column(f"rms_{p}_{stat}", Double) for p in PHASES for stat in ("mean", "min", "max", "std")),
         Column("updated_at", DateTime(timezone=True), nullable=False, server_default=CLOCK),
+    )
+
+
+class SignalDiagnostic(Base):
+    """What one recording says about its motor; of a split file one row, under its first batch.
+
+    For each quantity a value, or NULL and a status that says why; `findings` has units, severities and the evidence.
+    """
+
+    __table__ = Table(
+        "signal_diagnostics",
+        Base.metadata,
+        Column("raw_id", Uuid, ForeignKey("raw_signals.id", ondelete="CASCADE"), primary_key=True),
+        Column("equipment_id", Uuid, ForeignKey("equipment.id"), nullable=False),
+        Column("recorded_at", DateTime(timezone=True), nullable=False),
+        Column("severity", Text),
+        Column("analysed_seconds", Double, nullable=False),
+        *(Column(name, kind) for q in DIAGNOSED for name, kind in ((q, Double), (f"{q}_status", Text))),
+        Column("findings", JSONB, nullable=False),
+        Column("motor", JSONB, nullable=False),
+        Column("diagnosis_version", Text, nullable=False),
+        Column("created_at", DateTime(timezone=True), nullable=False, server_default=CLOCK),
+        Index("ix_signal_diagnostics_equipment_recorded", "equipment_id", "recorded_at"),
     )
 
 

@@ -31,6 +31,8 @@ DESCRIPTIONS = {
     "`(raw_id, window_start)`; recomputing changes nothing unless the settings or the code changed.",
     ops.HOURLY: "Mean, minimum, maximum and deviation of each phase's RMS by equipment and hour, always recomputed "
     "whole from the stored features.",
+    ops.DIAGNOSTICS: "What a whole recording says about its motor: slip, broken rotor bars, eccentricity, inter-turn "
+    "faults, each with a severity or the reason why it cannot be said. Needs the motor's plate (`equipment import`).",
     ops.SCORES: "How unusual each window is to the latest model. Without a manifest: `scored=0, reason=no_manifest`.",
 }
 
@@ -38,21 +40,24 @@ DEPENDENCIES: dict[AssetKey, set[AssetKey]] = {
     ops.RAW_SIGNALS: set(),
     ops.FEATURES: {ops.RAW_SIGNALS},
     ops.HOURLY: {ops.FEATURES},
+    ops.DIAGNOSTICS: {ops.RAW_SIGNALS},
     ops.SCORES: {ops.FEATURES},
 }
 
 
 @graph(name="signals", out={key.to_python_identifier(): GraphOut() for key in ops.PER_SIGNAL})
 def signal_graph() -> dict[str, Any]:
-    """claim -> extract -> summarize -> score -> finalize."""
+    """claim -> extract -> summarize -> diagnose -> score -> finalize."""
     claimed, raw_signals = ops.claim_signals()
     extracted, features = ops.extract(claimed)
     summarized, hours = ops.summarize(extracted)
-    scores = ops.finalize(ops.score(summarized))
+    diagnosed, diagnostics = ops.diagnose(summarized)
+    scores = ops.finalize(ops.score(diagnosed))
     return {
         "raw_signals": raw_signals,
         "features": features,
         "hourly_feature_summary": hours,
+        "signal_diagnostics": diagnostics,
         "anomaly_scores": scores,
     }
 

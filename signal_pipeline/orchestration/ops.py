@@ -1,4 +1,4 @@
-"""The ops: claim, extract, summarize, score, finalize. Each calls one step of `processing` and tells Dagster about it.
+"""The ops: claim, extract, summarize, diagnose, score, finalize. Each calls a step of `processing` and tells Dagster.
 
 All of them: run under a heartbeat, log a materialization for every signal that went through, yield `data` only if a
 later op was selected, and never yield `asset` (a yielded asset output would materialize the whole range). The last op
@@ -13,16 +13,17 @@ import structlog
 from dagster import AssetKey, AssetMaterialization, In, OpExecutionContext, Out, Output, op
 
 from signal_pipeline.db import claims
-from signal_pipeline.db.hours import hours_of_signals, lock_hours, recompute_hours
 from signal_pipeline.errors import ClaimLost
 from signal_pipeline.orchestration.conclusion import concluding
+from signal_pipeline.orchestration.events import log_materializations
 from signal_pipeline.orchestration.run_state import CLAIM_TAG, RunState, sensor_token
 from signal_pipeline.processing.batch import Batch, Outcome, Outcomes
+from signal_pipeline.processing.diagnose import diagnose_batch
 from signal_pipeline.processing.extract import extract_batch, validate_batch
 from signal_pipeline.processing.finalize import complete_batch
 from signal_pipeline.processing.heartbeat import Heartbeat
 from signal_pipeline.processing.score import score_batch
-from signal_pipeline.processing.stored import require_features
+from signal_pipeline.processing.stored import require_features, summarize_stored
 from signal_pipeline.processing.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -30,8 +31,9 @@ log = structlog.get_logger(__name__)
 RAW_SIGNALS = AssetKey("raw_signals")
 FEATURES = AssetKey("features")
 HOURLY = AssetKey("hourly_feature_summary")
+DIAGNOSTICS = AssetKey("signal_diagnostics")
 SCORES = AssetKey("anomaly_scores")
-PER_SIGNAL = (RAW_SIGNALS, FEATURES, HOURLY, SCORES)
+PER_SIGNAL = (RAW_SIGNALS, FEATURES, HOURLY, DIAGNOSTICS, SCORES)
 
 DATA = Out(RunState, is_required=False)
 ASSET = Out(is_required=False)
@@ -51,8 +53,9 @@ def is_whole(context: OpExecutionContext) -> bool:
 def tell(context: OpExecutionContext, key: AssetKey, done: Mapping[UUID, Outcome]) -> None:
     """A materialization of `key` for each signal, if the run was asked for it."""
     if selected(context, key):
-        for signal_id, outcome in done.items():
-            context.log_event(AssetMaterialization(key, partition=str(signal_id), metadata=outcome.details))
+        log_materializations(
+            context, [AssetMaterialization(key, partition=str(i), metadata=o.details) for i, o in done.items()]
+        )
 
 
 def step(
@@ -115,9 +118,14 @@ def _signal_ids(keys: tuple[str, ...]) -> tuple[list[UUID], dict[str, str]]:
     refused: dict[str, str] = {}
     for key in keys:
         try:
-            ids.append(UUID(key))
+            signal_id = UUID(key)
         except ValueError:
-            refused[key] = "is not a signal's id (a UUID of raw_signals)"
+            signal_id = None
+        # Other spellings of a UUID would be worked on, and the partition of that name would stay empty.
+        if signal_id is None or str(signal_id) != key:
+            refused[key] = "is not a signal's id (a UUID of raw_signals, in lower case)"
+        else:
+            ids.append(signal_id)
     return ids, refused
 
 
@@ -162,35 +170,43 @@ def summarize(context: OpExecutionContext, extracted: RunState) -> Results:
     def work(worker: Worker, state: RunState) -> RunState:
         if not selected(context, HOURLY):
             return state
-        outcomes = summarize_stored(worker, state) if not selected(context, FEATURES) else hours_touched(worker, state)
+        extracted = selected(context, FEATURES)
+        outcomes = hours_touched(state) if extracted else summarize_stored(worker, state.batch, state.alive)
         tell(context, HOURLY, outcomes.done)
         return state.after(outcomes)
 
     yield from step(context, extracted, work)
 
 
-def hours_touched(worker: Worker, state: RunState) -> Outcomes:
+def hours_touched(state: RunState) -> Outcomes:
     """What extraction has summarised already, to be told."""
     return Outcomes(done={i: Outcome({"summary": "recomputed with the features"}) for i in state.alive})
 
 
-def summarize_stored(worker: Worker, state: RunState) -> Outcomes:
-    """Recompute the hours of signals whose features are stored."""
-    outcomes = require_features(worker, state.alive)
-    with worker.engine.begin() as conn:
-        hours = lock_hours(conn, hours_of_signals(conn, list(outcomes.done)))
-        recompute_hours(conn, hours)
-    log.info("hours.recomputed", claim=str(state.batch.token), hours=len(hours))
-    return outcomes
+@op(
+    ins={"summarized": In(RunState)},
+    out={"data": DATA, "asset": ASSET},
+    required_resource_keys=RESOURCES,
+    description="Diagnoses each recording as a whole; a split file with the last of its batches.",
+)
+def diagnose(context: OpExecutionContext, summarized: RunState) -> Results:
+    def work(worker: Worker, state: RunState) -> RunState:
+        if not selected(context, DIAGNOSTICS):
+            return state
+        outcomes = diagnose_batch(worker, state.batch, state.alive)
+        tell(context, DIAGNOSTICS, outcomes.done)
+        return state.after(outcomes)
+
+    yield from step(context, summarized, work)
 
 
 @op(
-    ins={"summarized": In(RunState)},
+    ins={"diagnosed": In(RunState)},
     out={"data": DATA},
     required_resource_keys=RESOURCES,
     description="Scores the stored windows with the latest model; quiet when there is none.",
 )
-def score(context: OpExecutionContext, summarized: RunState) -> Results:
+def score(context: OpExecutionContext, diagnosed: RunState) -> Results:
     def work(worker: Worker, state: RunState) -> RunState:
         stored = require_features(worker, state.alive) if not selected(context, FEATURES) else None
         alive = state.alive if stored is None else tuple(stored.done)
@@ -199,7 +215,7 @@ def score(context: OpExecutionContext, summarized: RunState) -> Results:
         tell(context, SCORES, outcomes.done)
         return state.after(outcomes)
 
-    yield from step(context, summarized, work)
+    yield from step(context, diagnosed, work)
 
 
 @op(

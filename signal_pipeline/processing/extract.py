@@ -22,6 +22,7 @@ from signal_pipeline.domain import FailureReason, Stage
 from signal_pipeline.errors import ClaimLost, SignalError
 from signal_pipeline.ingest import codec
 from signal_pipeline.processing.batch import Batch, Outcome, Outcomes
+from signal_pipeline.processing.failing import mark_failed
 from signal_pipeline.processing.load import Recording
 from signal_pipeline.processing.signal_work import (
     Extracted,
@@ -59,7 +60,7 @@ def extract_batch(worker: Worker, batch: Batch) -> Outcomes:
     with closing(_in_threads(worker, batch, todo, extract_signal, pending)) as results:
         for signal_id, result in results:
             if isinstance(result, Failure):
-                _mark_failed(worker, batch, signal_id, result)
+                mark_failed(worker, batch, signal_id, result)
                 outcomes.failed[signal_id] = result
                 continue
             pending.append(result)
@@ -133,8 +134,10 @@ def _concerns_all(error: Exception) -> bool:
 
 
 def _internal_error(signal_id: UUID, stage: Stage, error: Exception) -> Failure:
+    """The whole error for the log; its first line for people (the database's next ones hold the whole row)."""
     log.error("signal.internal_error", signal=str(signal_id), stage=stage.value, exc_info=error)
-    return Failure(FailureReason.INTERNAL_ERROR, stage, f"{type(error).__name__}: {error}")
+    first_line = str(error).partition("\n")[0]
+    return Failure(FailureReason.INTERNAL_ERROR, stage, f"{type(error).__name__}: {first_line}")
 
 
 def _store(worker: Worker, batch: Batch, group: Sequence[Extracted], outcomes: Outcomes) -> None:
@@ -147,7 +150,7 @@ def _store(worker: Worker, batch: Batch, group: Sequence[Extracted], outcomes: O
         if len(group) == 1:
             signal_id = group[0].features.raw_id
             outcomes.failed[signal_id] = failure = _internal_error(signal_id, Stage.STORE, error)
-            _mark_failed(worker, batch, signal_id, failure)
+            mark_failed(worker, batch, signal_id, failure)
         else:
             for e in group:
                 _store(worker, batch, [e], outcomes)
@@ -187,17 +190,3 @@ def _keep_samples(conn: Connection, signal_id: UUID, recording: Recording) -> No
         checksums=[None if blob is None else codec.checksum(blob) for blob in blobs],
         samples_count=recording.n_samples,
     )
-
-
-def _mark_failed(worker: Worker, batch: Batch, signal_id: UUID, failure: Failure) -> None:
-    """FAILED at once, so that it is known even if this run dies later. A subset run changes no status."""
-    log.warning("signal.failed", signal=str(signal_id), claim=str(batch.token), **failure.as_dict())
-    if not batch.whole:
-        return
-
-    def transaction() -> None:
-        with worker.engine.begin() as conn:
-            claims.fail(conn, batch.token, [signal_id], failure)
-            counters.add(conn, {f"signals_failed_total:{failure.reason.value}": 1})
-
-    retrying(transaction)

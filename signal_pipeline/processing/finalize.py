@@ -8,28 +8,42 @@ import structlog
 
 from signal_pipeline.db import claims, counters
 from signal_pipeline.db.claims import Failure
+from signal_pipeline.db.diagnostics import record_parts
 from signal_pipeline.db.signals import clear_phases, clearable
 from signal_pipeline.domain import FailureReason, Stage
 from signal_pipeline.errors import CSVLoaderError, FileRejected
 from signal_pipeline.ingest.csv_reader import sha256_of
 from signal_pipeline.ingest.sources import check_source
 from signal_pipeline.processing.batch import Batch
+from signal_pipeline.processing.diagnose import complete_with_diagnosis
 from signal_pipeline.processing.worker import Worker, retrying
 
 log = structlog.get_logger(__name__)
 
 
 def complete_batch(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> None:
-    """processing -> completed, all in one fenced transaction; then clear samples if RETAIN_RAW_SIGNALS is false."""
+    """processing -> completed: records by themselves in one fenced transaction, batches of split files by their file.
+
+    Then clears samples if RETAIN_RAW_SIGNALS is false.
+    """
     if not signal_ids:
         return
+    with worker.engine.connect() as conn:
+        parts = record_parts(conn, signal_ids)
+    alone = [i for i in signal_ids if len(parts[i]) == 1]
+    files: dict[UUID, list[UUID]] = {}
+    for i in signal_ids:
+        if len(parts[i]) > 1:
+            files.setdefault(parts[i][0].id, []).append(i)
 
     def transaction() -> None:
         with worker.engine.begin() as conn:
-            claims.complete(conn, batch.token, signal_ids)
-            counters.add(conn, {"signals_completed_total": len(signal_ids)})
+            claims.complete(conn, batch.token, alone)
+            counters.add(conn, {"signals_completed_total": len(alone)})
 
     retrying(transaction)
+    for batches in files.values():
+        complete_with_diagnosis(worker, batch, batches)
     log.info("signals.completed", claim=str(batch.token), signals=len(signal_ids))
     if not worker.settings.ingest.retain_raw_signals:
         clear_samples(worker, signal_ids)
@@ -42,7 +56,7 @@ def clear_samples(worker: Worker, signal_ids: Sequence[UUID]) -> int:
     cleared = 0
     for file in files:
         if not _still_there(worker, Path(file.path), file.sha256):
-            log.warning("samples.kept", file=Path(file.path).name, reason="its CSV is gone or has changed")
+            log.warning("samples.kept", file=Path(file.path).name, reason="its CSV is gone, has changed or cannot be read")
             continue
         with worker.engine.begin() as conn:
             cleared += len(clear_phases(conn, file.signal_ids))
@@ -55,7 +69,7 @@ def _still_there(worker: Worker, path: Path, sha256: str) -> bool:
     try:
         source = check_source(path, data_roots=settings.data_roots, max_bytes=settings.csv_max_bytes)
         return sha256_of(source.path) == sha256
-    except (FileRejected, CSVLoaderError):
+    except (FileRejected, CSVLoaderError, OSError):
         return False
 
 

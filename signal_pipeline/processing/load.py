@@ -64,7 +64,9 @@ def load_recording(signal: StoredSignal, settings: IngestSettings) -> Recording:
             p in recorded if recorded is not None else not bool(np.isnan(phases[i]).all()) for i, p in enumerate(PHASES)
         )
     start_row = signal.first_row - signal.lead_in
-    record_rows = signal.source.n_rows if signal.source else start_row + phases.shape[1]
+    # A file whose content was bad has a source without rows: nobody could count them then.
+    known_rows = signal.source.n_rows if signal.source else 0
+    record_rows = known_rows or start_row + phases.shape[1]
     return Recording(
         phases,
         present=(present[0], present[1], present[2]),
@@ -99,7 +101,8 @@ def _read_again(signal: StoredSignal, settings: IngestSettings) -> NDArray[np.fl
     path = _checked(Path(name), signal.source.sha256 if signal.source else signal.file_hash, settings)
     byte_offset = signal.meta.get("byte_offset")
     if signal.source is None or signal.samples_count is None or byte_offset is None:
-        return _read_whole(path, signal)
+        dialect = CsvDialect.from_json(signal.source.dialect) if signal.source else CsvDialect()
+        return _read_whole(path, signal, dialect)
     return read_rows(
         path,
         dialect=CsvDialect.from_json(signal.source.dialect),
@@ -125,10 +128,10 @@ def _checked(path: Path, sha256: str | None, settings: IngestSettings) -> Path:
     return source.path
 
 
-def _read_whole(path: Path, signal: StoredSignal) -> NDArray[np.float32]:
-    """All rows of a CSV that another program registered by name only, in the default dialect."""
+def _read_whole(path: Path, signal: StoredSignal, dialect: CsvDialect) -> NDArray[np.float32]:
+    """All rows of a CSV that another program registered by name only, or that could not be read when it was loaded."""
     any_grid = WindowGrid(1.0, window_length=2, hop_length=1)
-    batches = iter(read_batches(path, dialect=CsvDialect(), grid=any_grid, batch_rows=MAX_ROWS))
+    batches = iter(read_batches(path, dialect=dialect, grid=any_grid, batch_rows=MAX_ROWS))
     samples = next(batches).samples
     if next(batches, None) is not None:
         raise CSVLoaderError(

@@ -5,6 +5,7 @@ the same functions, and adds only what people see.
 """
 
 from signal_pipeline.processing.batch import Batch, Outcomes
+from signal_pipeline.processing.diagnose import diagnose_batch
 from signal_pipeline.processing.extract import extract_batch
 from signal_pipeline.processing.finalize import complete_batch
 from signal_pipeline.processing.heartbeat import Heartbeat
@@ -13,9 +14,10 @@ from signal_pipeline.processing.worker import Worker
 
 
 def run_batch(worker: Worker, batch: Batch) -> Outcomes:
-    """Extract, score and finalize; returns what became of each signal."""
+    """Extract, diagnose, score and finalize; returns what became of each signal."""
     with Heartbeat(worker.engine, batch.token, lease_seconds=worker.settings.claims.claim_lease_seconds):
         extracted = extract_batch(worker, batch)
-        scored = score_batch(worker, batch, list(extracted.done))
+        diagnosed = diagnose_batch(worker, batch, list(extracted.done))
+        scored = score_batch(worker, batch, list(diagnosed.done))
         complete_batch(worker, batch, list(scored.done))
-    return Outcomes(done=scored.done, failed=extracted.failed | scored.failed)
+    return Outcomes(done=scored.done, failed=extracted.failed | diagnosed.failed | scored.failed)

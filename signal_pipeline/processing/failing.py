@@ -1,0 +1,26 @@
+"""Marking one signal FAILED, the moment it is known."""
+
+from uuid import UUID
+
+import structlog
+
+from signal_pipeline.db import claims, counters
+from signal_pipeline.db.claims import Failure
+from signal_pipeline.processing.batch import Batch
+from signal_pipeline.processing.worker import Worker, retrying
+
+log = structlog.get_logger(__name__)
+
+
+def mark_failed(worker: Worker, batch: Batch, signal_id: UUID, failure: Failure) -> None:
+    """FAILED at once, so that it is known even if this run dies later. A subset run changes no status."""
+    log.warning("signal.failed", signal=str(signal_id), claim=str(batch.token), **failure.as_dict())
+    if not batch.whole:
+        return
+
+    def transaction() -> None:
+        with worker.engine.begin() as conn:
+            claims.fail(conn, batch.token, [signal_id], failure)
+            counters.add(conn, {f"signals_failed_total:{failure.reason.value}": 1})
+
+    retrying(transaction)

@@ -1,0 +1,51 @@
+"""`equipment import`: plates from CSV and YAML, refused whole when one value cannot be."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from signal_pipeline_tests.cli.conftest import Run
+
+CSV = "equipment,pole_pairs,rated_speed_rpm,line_freq_hz,rated_current_a\npump,2,1455,50,10\nfan,1,,50,\n"
+YAML = "pump:\n  pole_pairs: 2\n  rated_current_a: 12.5\n"
+
+
+def plates(engine: Engine) -> dict[str, tuple[Any, ...]]:
+    with engine.connect() as conn:
+        rows = conn.execute(text("SELECT name, pole_pairs, rated_current_a FROM equipment"))
+        return {row.name: (row.pole_pairs, row.rated_current_a) for row in rows}
+
+
+def test_plates_are_loaded_and_loading_again_updates_them(
+    engine: Engine, as_json: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "motors.csv").write_text(CSV)
+    assert as_json("equipment", "import", str(tmp_path / "motors.csv")) == {"new": 2, "updated": 0}
+    assert plates(engine) == {"pump": (2, 10.0), "fan": (1, None)}
+    (tmp_path / "motors.yaml").write_text(YAML)
+    assert as_json("equipment", "import", str(tmp_path / "motors.yaml")) == {"new": 0, "updated": 1}
+    assert plates(engine)["pump"] == (2, 12.5)
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (("a.csv", "equipment,pole_pairs\npump,2\nfan,many\n"), ["row 2", "pole_pairs", "many"]),
+        (("a.csv", "equipment,colour\npump,red\n"), ["colour"]),
+        (("a.csv", "equipment,pole_pairs,rated_speed_rpm,line_freq_hz\npump,2,1700,50\n"), ["rated_speed_rpm", "1700"]),
+        (("a.yaml", "pump: 3\n"), ["mapping"]),
+        (("a.yaml", "{["), ["not YAML"]),
+    ],
+)
+def test_a_bad_table_is_refused_whole_and_says_where(
+    engine: Engine, run: Run, tmp_path: Path, file: tuple[str, str], said: list[str]
+) -> None:
+    name, content = file
+    (tmp_path / name).write_text(content)
+    message = " ".join(run("equipment", "import", str(tmp_path / name), code=1).stderr.split())
+    for part in said:
+        assert part in message
+    assert plates(engine) == {}

@@ -1,0 +1,137 @@
+"""Diagnoses as they are stored: one a record, of a split file with the last of its batches."""
+
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine, text
+
+from signal_pipeline.db.claims import claim_pending
+from signal_pipeline.db.diagnostics import store_plates
+from signal_pipeline.db.models import DIAGNOSED
+from signal_pipeline.dsp.diagnosis import Quantity
+from signal_pipeline.ingest.dialect import CsvDialect
+from signal_pipeline.ingest.loader import LoadOptions, load_files
+from signal_pipeline.processing.batch import Batch
+from signal_pipeline.processing.run import run_batch
+from signal_pipeline.processing.worker import Worker
+from signal_pipeline.read import load_diagnoses
+from signal_pipeline.settings import ClaimSettings, IngestSettings, Settings
+from signal_pipeline.synthetic import Condition, Motor, simulate
+from signal_pipeline.synthetic.fleet import csv_bytes
+from signal_pipeline_tests.signals import insert_signals, statuses
+
+FS = 2000.0
+PLATE = {
+    "pole_pairs": 2,
+    "rated_speed_rpm": 1455.0,
+    "line_freq_hz": 50.0,
+    "rated_current_a": 10.0,
+    "rotor_bars": 28,
+}
+
+
+def work_off(worker: Worker, *, limit: int | None = None) -> None:
+    """All that is pending, `limit` signals a claim, one claim after the other."""
+    while claims := claim_pending(worker.engine, settings=worker.settings.claims, claimed_by="t", limit=limit).claims:
+        for claim in claims:
+            run_batch(worker, Batch(claim.token, claim.signal_ids))
+
+
+def worker_on(engine: Engine, **ingest: int) -> Worker:
+    return Worker(engine, Settings(ingest=IngestSettings(**ingest), claims=ClaimSettings()), "t")
+
+
+def load(worker: Worker, path: Path) -> list[UUID]:
+    options = LoadOptions(equipment="pump", sample_rate_hz=FS, recorded_at=None, times=None, dialect=CsvDialect())
+    settings = worker.settings
+    (report,) = load_files(worker.engine, [path], options=options, settings=settings.ingest, features=settings.features)
+    return list(report.signal_ids)
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """12 s of a motor with a broken rotor bar at 3 % slip."""
+    motor = Motor(pole_pairs=2, rated_speed_rpm=1455, rated_current_a=10.0, rotor_bars=28)
+    samples = simulate(motor, Condition(slip=0.03, broken_bar_dbc=-38.0), fs=FS, seconds=12, seed=1)
+    path = tmp_path / "2025-08-25T12-00-00Z.csv"
+    path.write_bytes(csv_bytes(samples))
+    return path
+
+
+def test_the_columns_are_the_quantities_of_a_diagnosis() -> None:
+    assert tuple(q.value for q in Quantity) == DIAGNOSED
+
+
+def test_without_a_plate_the_diagnosis_refuses_and_the_signal_completes(engine: Engine, recording: Path) -> None:
+    worker = worker_on(engine)
+    load(worker, recording)
+    work_off(worker)
+    (row,) = load_diagnoses(engine=engine).to_dict("records")
+    assert row["load_status"] == "no_motor_data"
+    assert row["line_frequency"] == pytest.approx(50, abs=0.1)
+    assert set(statuses(engine).values()) == {"completed"}
+
+
+def test_with_a_plate_a_broken_bar_is_found(engine: Engine, recording: Path) -> None:
+    worker = worker_on(engine)
+    with engine.begin() as conn:
+        store_plates(conn, {"pump": PLATE})
+    load(worker, recording)
+    work_off(worker)
+    (row,) = load_diagnoses(equipment="pump", engine=engine).to_dict("records")
+    assert row["broken_bar_status"] == "ok"
+    assert row["broken_bar"] == pytest.approx(-38, abs=1)
+    assert row["slip"] == pytest.approx(0.03, abs=0.001)
+    assert row["severity"] == "moderate"
+
+
+def test_a_split_file_is_diagnosed_once_as_a_whole_by_its_last_batch(engine: Engine, recording: Path) -> None:
+    whole = worker_on(engine)
+    with engine.begin() as conn:
+        store_plates(conn, {"pump": PLATE})
+    ids = load(whole, recording)
+    work_off(whole)
+    expected = load_diagnoses(engine=engine).drop(columns=["raw_id", "created_at"]).to_dict("records")
+    with engine.begin() as conn:
+        conn.execute(text("DELETE FROM raw_signals"))
+        conn.execute(text("DELETE FROM sources"))
+    split = worker_on(engine, csv_batch_size=5000)
+    parts = load(split, recording)
+    assert len(parts) == 5
+    seen = []
+    while claims := claim_pending(engine, settings=split.settings.claims, claimed_by="t", limit=2).claims:
+        for claim in claims:
+            run_batch(split, Batch(claim.token, claim.signal_ids))
+        seen.append(len(load_diagnoses(engine=engine)))
+    assert seen == [0, 0, 1]
+    found = load_diagnoses(engine=engine)
+    assert found["raw_id"].tolist() == ids
+    (row,), (reference,) = found.drop(columns=["raw_id", "created_at"]).to_dict("records"), expected
+    for quantity in DIAGNOSED:
+        assert row[f"{quantity}_status"] == reference[f"{quantity}_status"]
+        assert row[quantity] == pytest.approx(reference[quantity], rel=1e-6, nan_ok=True)
+
+
+def test_a_batch_that_lost_its_claim_stores_no_diagnosis(engine: Engine) -> None:
+    worker = worker_on(engine)
+    insert_signals(engine, 1, phases=np.ones((3, 3000), dtype=np.float32))
+    (claim,) = claim_pending(engine, settings=worker.settings.claims, claimed_by="t").claims
+    with engine.begin() as conn:
+        conn.execute(text("UPDATE raw_signals SET claim_token = :other"), {"other": uuid4()})
+    with pytest.raises(Exception, match=r"taken over|does not carry|no signal carries"):
+        run_batch(worker, Batch(claim.token, claim.signal_ids))
+    assert load_diagnoses(engine=engine).empty
+
+
+def test_diagnosing_again_replaces_the_row(engine: Engine, recording: Path) -> None:
+    worker = worker_on(engine)
+    load(worker, recording)
+    work_off(worker)
+    with engine.begin() as conn:
+        store_plates(conn, {"pump": PLATE})
+        conn.execute(text("UPDATE raw_signals SET processing_status = 'pending'"))
+    work_off(worker)
+    (row,) = load_diagnoses(engine=engine).to_dict("records")
+    assert row["broken_bar_status"] == "ok"
