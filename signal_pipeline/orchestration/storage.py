@@ -1,0 +1,114 @@
+"""Dagster's storage in Postgres, with one pool of connections a process and with events written in batches.
+
+`dagster.yaml` names `PooledPostgresStorage`. It is dagster-postgres's storage, whose tables and queries stay as they
+are; only two things differ. dagster-postgres opens a connection for every query and, for a run of 200 signals, writes
+800 planned events one by one; both together were most of what Dagster cost (docs/decisions/0002). Both changes lean on
+Dagster's private API: where that has changed, the storage says so and works as dagster-postgres does. Not here: which
+events are emitted (`events`).
+"""
+
+import atexit
+import os
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import groupby
+from typing import Any
+
+import structlog
+from dagster import DagsterEventType
+from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.event_log import SqlEventLogStorageTable
+from dagster._serdes import ConfigurableClassData
+from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
+from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_config
+from sqlalchemy import Engine, create_engine
+
+log = structlog.get_logger(__name__)
+
+EVENTS_A_BATCH = "1000"
+"""Of one INSERT at most: the planned events of a run of 250 signals, about a megabyte."""
+
+BATCHED = frozenset({DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_MATERIALIZATION})
+
+
+class BatchingEventLogStorage(PostgresEventLogStorage):
+    """Writes planned events and materializations that arrive as a batch with one INSERT."""
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store `events` in their order; types other than `BATCHED` as dagster-postgres does."""
+        for kind, group in groupby(events, key=lambda event: event.get_dagster_event().event_type):
+            if kind in BATCHED:
+                self._store_together(list(group))
+            else:
+                super().store_event_batch(list(group))
+
+    def _store_together(self, events: Sequence[EventLogEntry]) -> None:
+        """One transaction: if anything fails, Dagster stores the same events one by one, and none may be there yet."""
+        insert = self.prepare_insert_event_batch(events).returning(SqlEventLogStorageTable.c.id)
+        with self.index_transaction() as conn:
+            ids = [int(i) for i in conn.execute(insert).scalars()]
+            self._store_asset_event_tags(conn, events, ids)
+            # An asset's row shows its latest event only. In the order of keys: two runs at once must not deadlock.
+            latest = {event.get_dagster_event().asset_key: (event, i) for event, i in zip(events, ids, strict=True)}
+            for key in sorted(latest, key=str):
+                self._store_asset_event(conn, *latest[key])
+
+
+class PooledPostgresStorage(DagsterPostgresStorage):
+    """Dagster's storage for `storage: custom:` in `dagster.yaml`. Takes the configuration of `storage: postgres:`."""
+
+    def __init__(
+        self,
+        postgres_url: str,
+        should_autocreate_tables: bool = True,
+        inst_data: ConfigurableClassData | None = None,
+        token_provider: Any = None,
+    ) -> None:
+        super().__init__(postgres_url, should_autocreate_tables, inst_data, token_provider)
+        # Dagster batches only where this is set; it is read at each event. Whoever set it means it.
+        os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", EVENTS_A_BATCH)
+        self._event_log_storage = BatchingEventLogStorage(
+            postgres_url, should_autocreate_tables=False, token_provider=token_provider
+        )
+        if token_provider is None:  # a token belongs to a connection, so those engines are left alone
+            self._share_engine(shared_engine(postgres_url))
+
+    def _share_engine(self, engine: Engine) -> None:
+        for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
+            if not isinstance(getattr(storage, "_engine", None), Engine):
+                log.warning("dagster.storage_not_pooled", storage=type(storage).__name__, reason="no attribute _engine")
+                continue
+            storage._engine = engine
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> "PooledPostgresStorage":
+        """Overridden because dagster-postgres's names its own class."""
+        return cls(
+            postgres_url=pg_url_from_config(config_value),
+            should_autocreate_tables=config_value.get("should_autocreate_tables", True),
+            inst_data=inst_data,
+            token_provider=get_token_provider_from_config(config_value),
+        )
+
+
+@lru_cache(maxsize=4)
+def shared_engine(url: str) -> Engine:
+    """The engine of this process for Dagster's storage at `url`, however many instances are made from it.
+
+    A few connections are kept, and as many as needed are opened beyond them, as without a pool: some of Dagster's
+    functions take a second connection while they hold one, and would wait for ever at a fixed limit.
+    """
+    engine = create_engine(
+        url,
+        isolation_level="AUTOCOMMIT",
+        pool_size=3,
+        max_overflow=-1,
+        pool_pre_ping=True,
+        connect_args={"application_name": "signal_pipeline_dagster"},
+    )
+    # A forked child must not speak over its parent's connections, nor close them.
+    os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
+    atexit.register(engine.dispose)
+    return engine
