@@ -56,7 +56,7 @@ def clear_samples(worker: Worker, signal_ids: Sequence[UUID]) -> int:
     cleared = 0
     for file in files:
         if not _still_there(worker, Path(file.path), file.sha256):
-            log.warning("samples.kept", file=Path(file.path).name, reason="its CSV is gone, has changed or cannot be read")
+            log.warning("samples.kept", file=Path(file.path).name, reason="its CSV is gone, changed or unreadable")
             continue
         with worker.engine.begin() as conn:
             cleared += len(clear_phases(conn, file.signal_ids))

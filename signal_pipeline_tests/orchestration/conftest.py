@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
+import structlog
 from dagster import AssetKey, DagsterInstance, Definitions, ExecuteInProcessResult
 from sqlalchemy import Engine
 
@@ -13,6 +14,13 @@ from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import Settings
 
 Materialize = Callable[..., ExecuteInProcessResult]
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[list[structlog.typing.EventDict]]:
+    """What was logged, as data. Nothing is rendered: a traceback with its locals would take seconds."""
+    with structlog.testing.capture_logs() as events:
+        yield events
 
 
 @pytest.fixture
