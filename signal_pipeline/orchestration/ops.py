@@ -16,7 +16,6 @@ from signal_pipeline.db import claims
 from signal_pipeline.errors import ClaimLost
 from signal_pipeline.orchestration.conclusion import concluding
 from signal_pipeline.orchestration.events import log_materializations
-from signal_pipeline.orchestration.events import log_materializations
 from signal_pipeline.orchestration.run_state import CLAIM_TAG, RunState, sensor_token
 from signal_pipeline.processing.batch import Batch, Outcome, Outcomes
 from signal_pipeline.processing.diagnose import diagnose_batch
