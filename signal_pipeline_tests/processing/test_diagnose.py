@@ -1,6 +1,7 @@
 """Diagnoses as they are stored: one a record, of a split file with the last of its batches."""
 
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -39,7 +40,7 @@ def work_off(worker: Worker, *, limit: int | None = None) -> None:
             run_batch(worker, Batch(claim.token, claim.signal_ids))
 
 
-def worker_on(engine: Engine, **ingest: int) -> Worker:
+def worker_on(engine: Engine, **ingest: Any) -> Worker:
     return Worker(engine, Settings(ingest=IngestSettings(**ingest), claims=ClaimSettings()), "t")
 
 
