@@ -123,6 +123,12 @@ def test_a_healthy_finding_is_a_bound_below_every_band() -> None:
     assert finding.value < -55
 
 
+def test_lines_weaker_than_any_fault_are_only_a_bound() -> None:
+    finding = look(Condition(slip=0.03, broken_bar_dbc=-78))[Quantity.BROKEN_BAR]
+    assert finding.upper_bound
+    assert finding.value == pytest.approx(-78, abs=1)
+
+
 def test_noise_in_which_a_fault_would_drown_is_no_clean_bill() -> None:
     finding = look(Condition(load=0.1, slip=0.03, noise=0.2, eccentricity_dbc=-35.0))[Quantity.BROKEN_BAR]
     assert finding.status in {FindingStatus.NOISE_FLOOR, FindingStatus.CLOCK_QUALITY, FindingStatus.SLIP_UNKNOWN}

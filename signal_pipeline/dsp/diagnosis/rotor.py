@@ -48,7 +48,7 @@ MAX_ASYMMETRY_DB = 12.0
 """Two sidebands that differ by more are not a pair; the library's own figure."""
 
 LEAST_LEVEL_DBC = -70.0
-"""Weaker sidebands are not believed to tell a slip, however far they stand out; the library's own figure."""
+"""Weaker lines are not believed to be a fault's, however far they stand out; the library's own figure."""
 
 LINE_PROMINENCE_DB = 12.0
 """How far a line must stand out at a known place; the library's own figure."""
@@ -169,7 +169,11 @@ def _read_level(
     from statorscope import evaluate_signature
 
     result = evaluate_signature(
-        rotor.spectrum, signature, min_prominence_db=LINE_PROMINENCE_DB, tol_hz=_tolerance(rotor), min_level_dbc=-120
+        rotor.spectrum,
+        signature,
+        min_prominence_db=LINE_PROMINENCE_DB,
+        tol_hz=_tolerance(rotor),
+        min_level_dbc=LEAST_LEVEL_DBC,
     )
     evidence = result.evidence
     told = ", ".join(f"{e.label} {e.frequency_hz:.2f} Hz {e.level_dbc:.1f} dBc" for e in evidence)
@@ -178,12 +182,11 @@ def _read_level(
         return found(quantity, result.strongest_dbc, told, severity=severity_of(result.strongest_dbc, bands))
     if result.detected and result.strongest_dbc >= bands[0]:
         return refused(quantity, FindingStatus.ONE_SIDED, f"sidebands of a rotor come in pairs: {told}")
-    bound = max(e.level_dbc - e.prominence_db for e in evidence) + LINE_PROMINENCE_DB
-    bound = max(bound, result.strongest_dbc)
+    bound = max(e.level_dbc + max(0.0, LINE_PROMINENCE_DB - e.prominence_db) for e in evidence)
     if bound >= bands[0]:
         detail = f"a line below {bound:.1f} dBc would drown, and {bands[0]:g} dBc matters: {told}"
         return refused(quantity, FindingStatus.NOISE_FLOOR, detail)
-    detail = f"no line stands out, one above {bound:.1f} dBc would have: {told}"
+    detail = f"no line of a fault: one above {bound:.1f} dBc would have been seen: {told}"
     return found(quantity, bound, detail, severity=severity_of(bound, bands), upper_bound=True)
 
 
