@@ -119,6 +119,13 @@ class RawSignal(Base):
         Index("ix_raw_signals_claim_token", "claim_token", postgresql_where=text("claim_token IS NOT NULL")),
         Index("ix_raw_signals_source", "source_id", postgresql_where=text("source_id IS NOT NULL")),
         Index("ix_raw_signals_equipment_recorded", "equipment_id", "recorded_at"),
+        # What an equipment's stream of scores has to wait for.
+        Index(
+            "ix_raw_signals_unfinished",
+            "equipment_id",
+            "recorded_at",
+            postgresql_where=text("processing_status IN ('pending', 'processing')"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=NEW_ID)
@@ -233,6 +240,74 @@ class AnomalyScore(Base):
     is_anomaly: Mapped[bool] = mapped_column(Boolean)
     meta: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY_JSON)
     created_at: Mapped[datetime] = mapped_column(server_default=CLOCK)
+
+
+class AnomalyState(Base):
+    """Where an equipment's stream stands: moved in the transaction that writes its scores, never beside it."""
+
+    __tablename__ = "anomaly_states"
+    __table_args__ = (CheckConstraint("(last_window_start IS NULL) = (last_raw_id IS NULL)", name="position_is_whole"),)
+
+    equipment_id: Mapped[UUID] = mapped_column(ForeignKey("equipment.id"), primary_key=True)
+    model_kind: Mapped[str] = mapped_column(primary_key=True)
+    model_version: Mapped[str] = mapped_column(primary_key=True)
+    manifest_hash: Mapped[str]
+    state: Mapped[dict[str, Any]]
+    tracker: Mapped[dict[str, Any]]
+    last_window_start: Mapped[datetime | None]
+    last_raw_id: Mapped[UUID | None]
+    updated_at: Mapped[datetime] = mapped_column(server_default=CLOCK)
+
+
+class AnomalyEvent(Base):
+    """Anomalous windows joined by persistence and hysteresis; known by its stream and its start."""
+
+    __tablename__ = "anomaly_events"
+    __table_args__ = (
+        UniqueConstraint(
+            "equipment_id", "model_kind", "model_version", "started_at", name="uq_anomaly_events_stream_started_at"
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    equipment_id: Mapped[UUID] = mapped_column(ForeignKey("equipment.id"))
+    model_kind: Mapped[str]
+    model_version: Mapped[str]
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime]
+    raised_at: Mapped[datetime]
+    peak_score: Mapped[float]
+    peak_at: Mapped[datetime]
+    threshold: Mapped[float]
+    windows: Mapped[int] = mapped_column(BigInteger)
+    is_open: Mapped[bool]
+    features: Mapped[dict[str, Any]]
+
+
+class ReferenceProposal(Base):
+    """A drift that was noticed, and is for a person to accept or dismiss; at most one is open for a stream."""
+
+    __tablename__ = "reference_proposals"
+    __table_args__ = (
+        CheckConstraint("status IN ('proposed', 'accepted', 'dismissed')", name="status"),
+        Index(
+            "uq_reference_proposals_open",
+            "equipment_id",
+            "model_kind",
+            "model_version",
+            unique=True,
+            postgresql_where=text("status = 'proposed'"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    equipment_id: Mapped[UUID] = mapped_column(ForeignKey("equipment.id"))
+    model_kind: Mapped[str]
+    model_version: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default=text("'proposed'"))
+    evidence: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=CLOCK)
+    decided_at: Mapped[datetime | None]
 
 
 class Forecast(Base):

@@ -1,0 +1,267 @@
+"""An equipment's stream of scores in the database: its lock, where it stands, what comes next, what it wrote.
+
+A stream has an order, (window_start, raw_id), and one writer at a time: whoever holds the lock. State, scores and
+events move in one transaction. Not here: what a score is (`anomaly`).
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, text
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from signal_pipeline.catalogue import COLUMNS
+from signal_pipeline.db.json_values import clean_json
+from signal_pipeline.db.models import AnomalyEvent, AnomalyState
+
+
+@dataclass(frozen=True, slots=True)
+class StreamKey:
+    """Which stream: of one equipment, by one kind and version of model."""
+
+    equipment_id: UUID
+    kind: str
+    version: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"equipment_id": self.equipment_id, "model_kind": self.kind, "model_version": self.version}
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The last window that a stream has learnt."""
+
+    window_start: datetime
+    raw_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class StoredState:
+    """A stream's row: the model's and the event tracker's state as JSON, and the manifest that they belong to."""
+
+    manifest_hash: str
+    state: dict[str, Any]
+    tracker: dict[str, Any]
+    position: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Stored windows in stream order: `values` float64 (n, len(columns asked for)), NaN for NULL."""
+
+    feature_ids: tuple[int, ...]
+    raw_ids: tuple[UUID, ...]
+    starts: tuple[datetime, ...]
+    values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.feature_ids)
+
+    @property
+    def end(self) -> Position:
+        return Position(self.starts[-1], self.raw_ids[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class NewScore:
+    """One row of `anomaly_scores`, without its stream."""
+
+    feature_id: int
+    raw_id: UUID
+    window_start: datetime
+    score: float
+    threshold: float
+    is_anomaly: bool
+    meta: dict[str, Any]
+
+
+# One writer a stream, over all versions of a kind: a new model's stream must not overtake the old one's last words.
+LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('stream:' || :kind || ':' || :equipment, 0))")
+
+STATE = text("""
+    SELECT manifest_hash, state, tracker, last_window_start, last_raw_id FROM anomaly_states
+    WHERE equipment_id = :equipment_id AND model_kind = :model_kind AND model_version = :model_version
+""")
+
+# The start of the earliest signal that has yet to bring its windows. What a pending signal's features say of an older
+# version does not count; one that is being finished (`meta.features` is up to date) has brought them.
+BARRIER = text("""
+    SELECT min(recorded_at + make_interval(
+               secs => (first_row - lead_in) / CASE WHEN sample_rate_hz > 0 AND sample_rate_hz < 'Infinity'
+                                                    THEN sample_rate_hz ELSE 1 END))
+    FROM raw_signals
+    WHERE equipment_id = :equipment_id AND processing_status IN ('pending', 'processing')
+      AND (meta -> 'features' ->> 'version') IS DISTINCT FROM :feature_version
+""")
+
+# Signals that were finished before the model existed are not of its stream (`detect` scores them), except those that
+# this batch was asked to score.
+_WINDOWS = """
+    SELECT f.id, f.raw_id, f.window_start, {columns}
+    FROM features AS f JOIN raw_signals AS r ON r.id = f.raw_id
+    WHERE f.equipment_id = :equipment_id AND f.feature_version = :feature_version AND {which}
+      AND NOT EXISTS (SELECT 1 FROM anomaly_scores AS s
+                      WHERE s.feature_id = f.id AND s.model_kind = :model_kind AND s.model_version = :model_version)
+    ORDER BY f.window_start, f.raw_id LIMIT :limit
+"""
+_NEXT = """
+    (CAST(:after AS timestamptz) IS NULL
+     OR (f.window_start >= :after AND (f.window_start, f.raw_id) > (CAST(:after AS timestamptz), CAST(:after_id AS uuid))))
+    AND (CAST(:barrier AS timestamptz) IS NULL OR f.window_start < :barrier)
+    AND (r.finalized_at IS NULL OR r.finalized_at >= :since OR f.raw_id = ANY(:ids))
+"""
+_LATE = """
+    f.raw_id = ANY(:ids) AND (f.window_start, f.raw_id) <= (CAST(:after AS timestamptz), CAST(:after_id AS uuid))
+"""
+
+INSERT_SCORES = """
+    COPY anomaly_scores (feature_id, raw_id, equipment_id, window_start, model_kind, model_version,
+                         score, threshold, is_anomaly, meta) FROM STDIN (FORMAT binary)
+"""
+SCORE_TYPES = ("int8", "uuid", "uuid", "timestamptz", "text", "text", "float8", "float8", "bool", "jsonb")
+
+
+def lock_stream(conn: Connection, key: StreamKey) -> None:
+    """Wait for, and hold until the transaction ends, the right to move the equipment's streams of this kind."""
+    conn.execute(LOCK, {"kind": key.kind, "equipment": str(key.equipment_id)})
+
+
+def read_state(conn: Connection, key: StreamKey) -> StoredState | None:
+    """Where the stream stands; None if it has not begun."""
+    row = conn.execute(STATE, key.as_dict()).one_or_none()
+    if row is None:
+        return None
+    position = None if row.last_window_start is None else Position(row.last_window_start, row.last_raw_id)
+    return StoredState(row.manifest_hash, row.state, row.tracker, position)
+
+
+def write_state(conn: Connection, key: StreamKey, state: StoredState) -> None:
+    """Move the stream. The caller holds its lock."""
+    at = state.position
+    values = {
+        "manifest_hash": state.manifest_hash,
+        "state": state.state,
+        "tracker": state.tracker,
+        "last_window_start": None if at is None else at.window_start,
+        "last_raw_id": None if at is None else at.raw_id,
+        "updated_at": text("clock_timestamp()"),
+    }
+    statement = upsert(AnomalyState).values(**key.as_dict(), **values)
+    conn.execute(
+        statement.on_conflict_do_update(index_elements=["equipment_id", "model_kind", "model_version"], set_=values)
+    )
+
+
+def read_barrier(conn: Connection, equipment_id: UUID, *, feature_version: str) -> datetime | None:
+    """No window from here on may be learnt yet; None if no earlier signal is unfinished."""
+    parameters = {"equipment_id": equipment_id, "feature_version": feature_version}
+    return conn.execute(BARRIER, parameters).scalar_one()  # type: ignore[no-any-return]
+
+
+def next_windows(
+    conn: Connection,
+    key: StreamKey,
+    *,
+    columns: Sequence[str],
+    feature_version: str,
+    after: Position | None,
+    barrier: datetime | None,
+    since: datetime,
+    signal_ids: Sequence[UUID],
+    limit: int,
+) -> Windows:
+    """Up to `limit` windows that the stream has to learn next, in order."""
+    return _windows(
+        conn,
+        key,
+        _NEXT,
+        columns,
+        limit,
+        {
+            "feature_version": feature_version,
+            "after": None if after is None else after.window_start,
+            "after_id": None if after is None else after.raw_id,
+            "barrier": barrier,
+            "since": since,
+            "ids": list(signal_ids),
+        },
+    )
+
+
+def late_windows(
+    conn: Connection,
+    key: StreamKey,
+    *,
+    columns: Sequence[str],
+    feature_version: str,
+    after: Position,
+    signal_ids: Sequence[UUID],
+    limit: int,
+) -> Windows:
+    """Windows of these signals that lie at or before what the stream has learnt already, and have no score."""
+    return _windows(
+        conn,
+        key,
+        _LATE,
+        columns,
+        limit,
+        {
+            "feature_version": feature_version,
+            "after": after.window_start,
+            "after_id": after.raw_id,
+            "ids": list(signal_ids),
+        },
+    )
+
+
+def _windows(
+    conn: Connection, key: StreamKey, which: str, columns: Sequence[str], limit: int, parameters: dict[str, Any]
+) -> Windows:
+    unknown = sorted(set(columns) - set(COLUMNS))
+    if unknown:
+        raise ValueError(f"no such features: {', '.join(unknown)}")
+    statement = text(_WINDOWS.format(columns=", ".join(f"f.{name}" for name in columns), which=which))
+    rows = conn.execute(statement, key.as_dict() | parameters | {"limit": limit}).all()
+    values = np.array([row[3:] for row in rows], dtype=np.float64).reshape(len(rows), len(columns))
+    return Windows(
+        feature_ids=tuple(row[0] for row in rows),
+        raw_ids=tuple(row[1] for row in rows),
+        starts=tuple(row[2] for row in rows),
+        values=values,
+    )
+
+
+def write_scores(conn: Connection, key: StreamKey, scores: Iterable[NewScore]) -> None:
+    """Add scores by COPY. The caller holds the stream's lock and has seen that they are not there."""
+    driver: Any = conn.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy(INSERT_SCORES) as copy:
+        copy.set_types(SCORE_TYPES)
+        for s in scores:
+            copy.write_row(
+                (
+                    s.feature_id,
+                    s.raw_id,
+                    key.equipment_id,
+                    s.window_start,
+                    key.kind,
+                    key.version,
+                    s.score,
+                    s.threshold,
+                    s.is_anomaly,
+                    json.dumps(clean_json(s.meta)),
+                )
+            )
+
+
+def write_events(conn: Connection, key: StreamKey, events: Iterable[dict[str, Any]]) -> None:
+    """Add events, or replace those with the same start. `events` are rows without their stream."""
+    for event in events:
+        statement = upsert(AnomalyEvent).values(**key.as_dict(), **event)
+        changed = {name: statement.excluded[name] for name in event if name != "started_at"}
+        conn.execute(statement.on_conflict_do_update(constraint="uq_anomaly_events_stream_started_at", set_=changed))
