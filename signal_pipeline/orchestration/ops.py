@@ -24,7 +24,7 @@ from signal_pipeline.processing.finalize import complete_batch
 from signal_pipeline.processing.heartbeat import Heartbeat
 from signal_pipeline.processing.score import score_batch
 from signal_pipeline.processing.stored import require_features, summarize_stored
-from signal_pipeline.processing.worker import Worker
+from signal_pipeline.processing.worker import Worker, retrying
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +89,7 @@ def take(context: OpExecutionContext, worker: Worker) -> RunState:
     token = sensor_token(context.run)
     asked = tuple(context.partition_keys)
     if token is not None:
-        held = {str(i): i for i in claims.held(worker.engine, token).signal_ids}
+        held = {str(i): i for i in retrying(lambda: claims.held(worker.engine, token)).signal_ids}
         mine = tuple(held[key] for key in asked if key in held)
         if not mine:
             raise ClaimLost(f"none of the {len(asked)} signals of this run carries its claim {token} any more")

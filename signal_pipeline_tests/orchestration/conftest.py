@@ -10,10 +10,12 @@ from sqlalchemy import Engine
 from signal_pipeline.orchestration.build import build_definitions
 from signal_pipeline.orchestration.jobs import PROCESS_SIGNALS
 from signal_pipeline.orchestration.partitions import PARTITIONS_NAME, RANGE_END, RANGE_START
+from signal_pipeline.orchestration.sensors import tick
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import Settings
 
 Materialize = Callable[..., ExecuteInProcessResult]
+SensorRuns = Callable[[], list[ExecuteInProcessResult]]
 
 
 @pytest.fixture(autouse=True)
@@ -58,3 +60,29 @@ def materialize(definitions: Definitions, instance: DagsterInstance) -> Material
         )
 
     return run
+
+
+@pytest.fixture
+def sensor_runs(definitions: Definitions, instance: DagsterInstance, worker: Worker) -> SensorRuns:
+    """As the daemon does: a tick, and then the runs that it asked for, one after the other."""
+    job = definitions.resolve_job_def(PROCESS_SIGNALS)
+
+    def run() -> list[ExecuteInProcessResult]:
+        return [
+            job.execute_in_process(instance=instance, tags=request.tags, raise_on_error=False)
+            for request in tick(instance, worker)
+        ]
+
+    return run
+
+
+def materialized(instance: DagsterInstance, asset: str | AssetKey) -> set[str]:
+    """The partitions of an asset that are materialized."""
+    return set(instance.get_materialized_partitions(AssetKey(asset) if isinstance(asset, str) else asset))
+
+
+def complaint(result: ExecuteInProcessResult) -> str:
+    """What the failed step of a run says to a person."""
+    (event,) = result.get_step_failure_events()
+    error = event.step_failure_data.error
+    return "" if error is None else "\n".join(str(e) for e in (event.step_failure_data.user_failure_data, error))

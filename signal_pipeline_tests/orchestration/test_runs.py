@@ -1,17 +1,12 @@
 """A run from a person's hand: whole, partly failed, and of some assets only."""
 
 import numpy as np
-import pytest
-from dagster import AssetKey, DagsterInstance
+from dagster import DagsterInstance
 from sqlalchemy import Engine, text
 
 from signal_pipeline.orchestration.ops import PER_SIGNAL
-from signal_pipeline_tests.orchestration.conftest import Materialize
+from signal_pipeline_tests.orchestration.conftest import Materialize, materialized
 from signal_pipeline_tests.signals import count, failures, insert_signals, recording, statuses
-
-
-def materialized(instance: DagsterInstance, asset: str) -> set[str]:
-    return set(instance.get_materialized_partitions(AssetKey(asset)))
 
 
 def test_a_run_of_all_assets_completes_its_signals(
@@ -58,43 +53,6 @@ def test_a_failed_signal_that_was_mended_completes(engine: Engine, materialize: 
     assert materialize(keys).success
     with engine.connect() as conn:
         assert conn.execute(text("SELECT meta ? 'failure' FROM raw_signals")).scalar_one() is False
-
-
-@pytest.mark.parametrize("asset", ["raw_signals", "features"])
-def test_one_asset_of_a_pending_signal_is_made_without_changing_its_status(
-    engine: Engine, instance: DagsterInstance, materialize: Materialize, asset: str
-) -> None:
-    keys = [str(i) for i in insert_signals(engine, 2)]
-    assert materialize(keys, assets=[asset]).success
-    assert set(statuses(engine).values()) == {"pending"}
-    assert materialized(instance, asset) == set(keys)
-    assert materialized(instance, "anomaly_scores") == set()
-    with engine.connect() as conn:
-        assert conn.execute(text("SELECT count(*) FROM raw_signals WHERE claim_token IS NOT NULL")).scalar_one() == 0
-
-
-@pytest.mark.parametrize("asset", ["hourly_feature_summary", "anomaly_scores"])
-def test_an_asset_whose_inputs_are_not_stored_fails_and_says_so(
-    engine: Engine, materialize: Materialize, asset: str
-) -> None:
-    keys = [str(i) for i in insert_signals(engine, 1)]
-    result = materialize(keys, assets=[asset])
-    assert not result.success
-    assert "materialize `features` first" in str(result.all_events)
-    assert set(statuses(engine).values()) == {"pending"}
-
-
-def test_the_hourly_summary_alone_is_recomputed_from_stored_features(engine: Engine, materialize: Materialize) -> None:
-    keys = [str(i) for i in insert_signals(engine, 2)]
-    materialize(keys)
-    with engine.begin() as conn:
-        conn.execute(text("UPDATE hourly_feature_summary SET rms_a_mean = 0, windows = 0"))
-    assert materialize(keys, assets=["hourly_feature_summary"]).success
-    with engine.connect() as conn:
-        assert conn.execute(text("SELECT min(windows), min(rms_a_mean) > 7 FROM hourly_feature_summary")).one() == (
-            3,
-            True,
-        )
 
 
 def test_a_signal_that_a_live_worker_holds_is_refused_by_name_and_its_neighbour_is_made(
