@@ -1,6 +1,7 @@
 """`signal-pipeline demo`: everything at once, on simulated recordings or on a person's own."""
 
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ from signal_pipeline.cli.files import (
 from signal_pipeline.cli.server import DagsterServer, Stopped, dagster_server, stoppable
 from signal_pipeline.cli.watch import status_table
 from signal_pipeline.db import migrate
+from signal_pipeline.db.diagnostics import store_plates
 from signal_pipeline.ingest.load_report import FileOutcome
 from signal_pipeline.ingest.loader import LoadOptions
 from signal_pipeline.observability.logs import configure_logging
@@ -72,7 +74,7 @@ def _demo(settings: Settings, data: Path | None, options: LoadOptions, *, once: 
         where = "the embedded Postgres" if here.embedded else "DATABASE_URL"
         out.print(f"[bold]1[/] database: {where}")
         migrate.upgrade(here.url)
-        folder, options = _recordings(settings, data, options)
+        folder, options = _recordings(here, data, options)
         out.print(f"[bold]2[/] loading {escape(str(folder))}")
         loaded = load_and_tell(here, [folder], options)
         out.print(f"  {loaded.summary()}")
@@ -88,16 +90,16 @@ def _demo(settings: Settings, data: Path | None, options: LoadOptions, *, once: 
     return loaded.count(FileOutcome.REJECTED)
 
 
-def _recordings(settings: Settings, data: Path | None, options: LoadOptions) -> tuple[Path, LoadOptions]:
-    """The person's folder; or a simulated fleet, the same at every start, with the sample rate that it has."""
+def _recordings(here: Surroundings, data: Path | None, options: LoadOptions) -> tuple[Path, LoadOptions]:
+    """The person's folder; or a simulated fleet, the same at every start, with its sample rate and its plates."""
     if data is not None:
         return data, options
-    from dataclasses import replace
-
     from signal_pipeline.synthetic import write_fleet
 
-    folder = settings.app.signal_pipeline_home / "demo"
+    folder = here.settings.app.signal_pipeline_home / "demo"
     truth = write_fleet(folder)
+    with here.engine.begin() as conn:
+        store_plates(conn, {name: asdict(motor) for name, motor in truth.motors.items()})
     return folder, replace(options, sample_rate_hz=truth.fs)
 
 

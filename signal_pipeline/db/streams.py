@@ -67,6 +67,16 @@ class Windows:
     def end(self) -> Position:
         return Position(self.starts[-1], self.raw_ids[-1])
 
+    def of(self, raw_id: UUID) -> "Windows":
+        """Those of one signal."""
+        places = [i for i, found in enumerate(self.raw_ids) if found == raw_id]
+        return Windows(
+            tuple(self.feature_ids[i] for i in places),
+            (raw_id,) * len(places),
+            tuple(self.starts[i] for i in places),
+            self.values[places],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class NewScore:
@@ -112,7 +122,8 @@ _WINDOWS = """
 """
 _NEXT = """
     (CAST(:after AS timestamptz) IS NULL
-     OR (f.window_start >= :after AND (f.window_start, f.raw_id) > (CAST(:after AS timestamptz), CAST(:after_id AS uuid))))
+     OR (f.window_start >= :after
+         AND (f.window_start, f.raw_id) > (CAST(:after AS timestamptz), CAST(:after_id AS uuid))))
     AND (CAST(:barrier AS timestamptz) IS NULL OR f.window_start < :barrier)
     AND (r.finalized_at IS NULL OR r.finalized_at >= :since OR f.raw_id = ANY(:ids))
 """
@@ -181,9 +192,9 @@ def next_windows(
         conn,
         key,
         _NEXT,
-        columns,
-        limit,
-        {
+        columns=columns,
+        limit=limit,
+        parameters={
             "feature_version": feature_version,
             "after": None if after is None else after.window_start,
             "after_id": None if after is None else after.raw_id,
@@ -209,9 +220,9 @@ def late_windows(
         conn,
         key,
         _LATE,
-        columns,
-        limit,
-        {
+        columns=columns,
+        limit=limit,
+        parameters={
             "feature_version": feature_version,
             "after": after.window_start,
             "after_id": after.raw_id,
@@ -221,7 +232,7 @@ def late_windows(
 
 
 def _windows(
-    conn: Connection, key: StreamKey, which: str, columns: Sequence[str], limit: int, parameters: dict[str, Any]
+    conn: Connection, key: StreamKey, which: str, *, columns: Sequence[str], limit: int, parameters: dict[str, Any]
 ) -> Windows:
     unknown = sorted(set(columns) - set(COLUMNS))
     if unknown:

@@ -30,11 +30,11 @@ from signal_pipeline.db.engine import is_transient
 from signal_pipeline.db.signals import StoredSignal, load_signal
 from signal_pipeline.domain import FailureReason, Stage
 from signal_pipeline.dsp.diagnosis import Decimator, Diagnosis, MotorData, SeverityBands, bridge_gaps, diagnose
+from signal_pipeline.dsp.gaps import max_gap_samples
 from signal_pipeline.errors import SignalError, ValidationFailed
 from signal_pipeline.processing.batch import Batch, Outcome, Outcomes
 from signal_pipeline.processing.failing import mark_failed
 from signal_pipeline.processing.load import Recording, load_recording
-from signal_pipeline.processing.signal_work import max_gap_samples
 from signal_pipeline.processing.worker import Worker, retrying
 from signal_pipeline.settings import DiagnosisSettings
 
@@ -147,7 +147,7 @@ def diagnose_record(worker: Worker, record: Parts) -> StoredDiagnosis:
     if first.sample_rate_hz is None:
         raise ValidationFailed("sample_rate_hz is not set. Load the file with --sample-rate, in Hz.")
     settings = worker.settings.diagnosis
-    max_gap = max_gap_samples(first.sample_rate_hz, worker.settings.features)
+    max_gap = max_gap_samples(first.sample_rate_hz, worker.settings.features.max_gap_ms)
     recording = load_recording(first, worker.settings.ingest)
     phases, fs = recording.phases, first.sample_rate_hz
     if len(record) > 1:

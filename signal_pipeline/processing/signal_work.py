@@ -12,6 +12,7 @@ from signal_pipeline.db.features import SignalFeatures, window_time
 from signal_pipeline.db.signals import StoredSignal, load_signal
 from signal_pipeline.domain import Stage
 from signal_pipeline.dsp.extract import FeatureBlock, extract_features
+from signal_pipeline.dsp.gaps import max_gap_samples
 from signal_pipeline.dsp.validation import ValidationSummary, check_sample_rate, validate_record
 from signal_pipeline.dsp.version import feature_version
 from signal_pipeline.dsp.windows import WindowGrid
@@ -67,7 +68,7 @@ def validate_signal(worker: Worker, signal_id: UUID, progress: Progress) -> Vali
     recording = load_recording(signal, worker.settings.ingest)
     progress.enter(Stage.VALIDATE)
     grid = _grid(signal, worker.settings.features)
-    max_gap = max_gap_samples(grid.fs, worker.settings.features)
+    max_gap = max_gap_samples(grid.fs, worker.settings.features.max_gap_ms)
     summary = validate_record(
         recording.phases,
         fs=grid.fs,
@@ -133,11 +134,6 @@ def _grid(signal: StoredSignal, settings: FeatureSettings) -> WindowGrid:
         return WindowGrid.for_rate(fs, window_ms=settings.window_ms, overlap=settings.window_overlap)
     except ValueError as error:
         raise ValidationFailed(f"sample_rate_hz: {error}") from error
-
-
-def max_gap_samples(fs: float, settings: FeatureSettings) -> int:
-    """MAX_GAP_MS in samples at `fs` Hz; at least 1 unless gaps are never to be filled."""
-    return max(1, int(fs * settings.max_gap_ms / 1000)) if settings.max_gap_ms > 0 else 0
 
 
 def current_version(settings: FeatureSettings) -> str:
