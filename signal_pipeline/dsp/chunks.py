@@ -15,7 +15,7 @@ import numpy as np
 import scipy.fft
 
 from signal_pipeline.dsp import spectrum, tones, waveform
-from signal_pipeline.dsp.arrays import F4, F8, I1
+from signal_pipeline.dsp.arrays import C8, F4, F8, I1
 from signal_pipeline.dsp.plan import MAX_FILLED, Plan
 
 PHASE_NAMES: Final = (*waveform.NAMES, *spectrum.NAMES, *tones.NAMES)
@@ -25,6 +25,7 @@ SKIP_REASONS: Final = {waveform.GAP_TOO_LONG: "gap_too_long", waveform.TOO_MUCH_
 _SPECTRUM: Final = slice(len(waveform.NAMES), len(waveform.NAMES) + len(spectrum.NAMES))
 _TONES: Final = slice(_SPECTRUM.stop, None)
 _TOTAL: Final = PHASE_NAMES.index("total_power")
+_FUNDAMENTAL: Final = PHASE_NAMES.index("fundamental_amplitude")
 _PARK: Final = len(waveform.PARK_NAMES)
 
 
@@ -33,7 +34,7 @@ class Measured:
     """What the kernels found in n windows, in the kernels' own order; NaN where a quantity is undefined.
 
     `phases` (n, 3, len(PHASE_NAMES)), `machine` (n, len(MACHINE_NAMES)), `scales` (n, 3) A and 0 for a constant
-    phase, `status` (n,) of `waveform`, `found` (n, 4) of `tones`.
+    phase, `status` (n,) of `waveform`, `found` (n, 3) and `sequence` (n,) of `tones`.
     """
 
     phases: F8
@@ -41,6 +42,7 @@ class Measured:
     scales: F8
     status: I1
     found: I1
+    sequence: I1
 
     @classmethod
     def empty(cls, n: int) -> "Measured":
@@ -49,12 +51,13 @@ class Measured:
             machine=np.full((n, len(MACHINE_NAMES)), np.nan),
             scales=np.zeros((n, 3)),
             status=np.full(n, waveform.EMPTY, np.int8),
-            found=np.full((n, 4), tones.TOO_SHORT, np.int8),
+            found=np.full((n, 3), tones.TOO_SHORT, np.int8),
+            sequence=np.full(n, tones.TOO_SHORT, np.int8),
         )
 
 
 class Workspace:
-    """The buffers of one worker, used again for every chunk. Beyond them a chunk takes its transform, nothing else."""
+    """The buffers of one worker, used again for every chunk. Beyond them a call takes its transform, nothing else."""
 
     def __init__(self, plan: Plan, *, present: tuple[bool, bool, bool], max_gap: int) -> None:
         n, w = plan.chunk, plan.grid.window_length
@@ -65,7 +68,25 @@ class Workspace:
         self._centred = np.empty((n, 3, w), np.float32)
         self._modulus = np.empty((n, w), np.float32)
         self._modulus_means = np.empty(n)
+        self._low = np.empty((n, 3, min(plan.last_line + 4, plan.n_bins)), np.complex64)
+        self._places = np.zeros((n, 3))
         self._chunk = Measured.empty(n)
+        self._calls = [self._rows(first) for first in range(0, 3 * n, plan.rows)] if plan.spectral else []
+
+    def _rows(self, first: int) -> tuple[F4, F8, F8, F8, F8, C8, F8, I1]:
+        """Views of the rows (phases of windows) that go through the transform in one call."""
+        rows, n = slice(first, first + self._plan.rows), 3 * self._plan.chunk
+        numbers = self._chunk.phases.reshape(n, -1)[rows]
+        return (
+            self._centred.reshape(n, -1)[rows],
+            self._chunk.scales.reshape(n)[rows],
+            numbers[:, _SPECTRUM],
+            numbers[:, _TOTAL],
+            numbers[:, _TONES],
+            self._low.reshape(n, -1)[rows],
+            self._places.reshape(n)[rows],
+            self._chunk.found.reshape(n)[rows],
+        )
 
     def measure(self, phases: F4, *, start_row: int, number: int, windows: range, into: Measured) -> None:
         """Measure those windows of chunk `number` that `windows` names, into their rows of `into`."""
@@ -73,7 +94,8 @@ class Workspace:
         first = number * plan.chunk
         low, high = max(first, windows.start), min(first + plan.chunk, windows.stop)
         self._starts[:] = -1
-        self._starts[low - first : high - first] = np.arange(low, high) * plan.grid.hop_length - start_row
+        for k in range(low, high):
+            self._starts[k - first] = k * plan.grid.hop_length - start_row
         waveform.prepare(
             phases, self._present, self._starts, self._gaps, self._centred, self._modulus, self._modulus_means,
             chunk.phases, chunk.scales, chunk.machine, chunk.status,
@@ -86,16 +108,17 @@ class Workspace:
         into.scales[there] = chunk.scales[here]
         into.status[there] = chunk.status[here]
         into.found[there] = chunk.found[here]
+        into.sequence[there] = chunk.sequence[here]
 
     def _transform(self) -> None:
-        plan, chunk = self._plan, self._chunk
-        bins = scipy.fft.rfft(self._centred, axis=-1)
-        spectrum.describe(
-            bins.view(np.float32), chunk.status, chunk.scales, plan.bands, plan.grid.window_length, plan.df,
-            chunk.phases[:, :, _SPECTRUM],
-        )  # fmt: skip
-        tones.describe(
-            bins, chunk.phases[:, :, _TOTAL], self._modulus, self._modulus_means, plan.weights,
-            chunk.status, chunk.scales, bool(self._present.all()), plan.last_line, plan.df,
-            chunk.phases[:, :, _TONES], chunk.machine[:, _PARK:], chunk.found,
-        )  # fmt: skip
+        """Spectrum and tones, a few rows at a time, so that they stay in the cache from one kernel to the next."""
+        plan, chunk, n = self._plan, self._chunk, self._plan.grid.window_length
+        for samples, scales, shape, totals, tone, low, places, found in self._calls:
+            bins = scipy.fft.rfft(samples, axis=-1)
+            spectrum.describe(bins.view(np.float32), scales, plan.bands, n, plan.df, shape)
+            tones.describe(bins, totals, scales, n, plan.df, low, places, tone, found)
+        if self._present.all():
+            tones.combine(
+                self._low, self._places, chunk.phases[:, :, _FUNDAMENTAL], chunk.scales, self._modulus,
+                self._modulus_means, plan.weights, chunk.machine[:, _PARK:], chunk.sequence,
+            )  # fmt: skip

@@ -74,10 +74,10 @@ def _of_machine(measured: Measured, i: int, plan: Plan) -> Reasons:
             ("sequence", "park_2f"), f"insufficient_resolution: {MIN_SPECTRUM} samples needed"
         )
     found = measured.found[i]
-    if tones.MEASURED not in found[:3]:
-        why = _FOUND[tones.TOO_SHORT if tones.TOO_SHORT in found[:3] else tones.NO_FUNDAMENTAL]
+    if tones.MEASURED not in found:
+        why = _FOUND[tones.TOO_SHORT if tones.TOO_SHORT in found else tones.NO_FUNDAMENTAL]
         return reasons | dict.fromkeys(("sequence", "park_2f"), why)
-    if found[3] == tones.NO_POSITIVE:
+    if measured.sequence[i] == tones.NO_POSITIVE:
         reasons |= dict.fromkeys(("i2_i1_pct", "i0_i1_pct"), "no_positive_sequence")
     if np.isnan(measured.machine[i, _PARK_2F]):
         reasons.setdefault("park_2f", "above_nyquist")

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from signal_pipeline.dsp.arrays import F4, F8, I1, I4, I8, Float4
+from signal_pipeline.dsp.arrays import F4, F8, I4, I8, Float4
 from signal_pipeline.dsp.compiled import compiled
 
 NAMES: Final = (
@@ -32,30 +32,25 @@ _SMALLEST: Final = 0x0DA24260  # 1e-30 as the bits of a float32: the logarithm o
 
 @compiled
 def _inner_power(bins: F4, factor: Float4, power: F4) -> None:
-    """factor·|X[k] - (X[k-1] + X[k+1])/2|² for the bins between the first and the last."""
+    """factor·|X[k] - (X[k-1] + X[k+1])/2|²: the Hann window, applied where it is a sum of three.
+
+    `bins` begins one bin before `power` and ends one after. Indices count from 0: the compiler knows that they are
+    not negative, and vectorises.
+    """
     half = np.float32(0.5)
-    for k in range(1, power.shape[0] - 1):
-        real = bins[2 * k] - half * (bins[2 * k - 2] + bins[2 * k + 2])
-        imaginary = bins[2 * k + 1] - half * (bins[2 * k - 1] + bins[2 * k + 3])
+    for k in range(power.shape[0]):
+        real = bins[2 * k + 2] - half * (bins[2 * k] + bins[2 * k + 4])
+        imaginary = bins[2 * k + 3] - half * (bins[2 * k + 1] + bins[2 * k + 5])
         power[k] = (real * real + imaginary * imaginary) * factor
 
 
 @compiled
-def _power(bins: F4, n: int, power: F4) -> None:
-    """One-sided power (K,) under the Hann window, from the plain transform (2K,) of n samples.
-
-    The window is applied here, where it is a sum of three neighbours, and not to the samples. The mean's bin counts
-    nothing; beyond the last bin lies the conjugate of its left neighbour (n even) or its own.
-    """
-    factor = np.float32(4 / (3 * float(n) * n))
-    _inner_power(bins, factor, power)
-    power[0] = 0
+def _last_power(bins: F4, factor: float, even: bool) -> float:
+    """The last bin's: beyond it lies the conjugate of its left neighbour (n even, no twin) or its own."""
     left, right = bins[-4], bins[-3]
-    if n % 2 == 0:
-        real, imaginary, factor = bins[-2] - left, bins[-1], factor / 2
-    else:
-        real, imaginary = bins[-2] - (left + bins[-2]) / 2, bins[-1] - (right - bins[-1]) / 2
-    power[-1] = (real * real + imaginary * imaginary) * factor
+    if even:
+        return float(((bins[-2] - left) ** 2 + bins[-1] ** 2) * factor / 2)
+    return float(((bins[-2] - left) ** 2 / 4 + (bins[-1] * 1.5 - right / 2) ** 2) * factor)
 
 
 @compiled
@@ -124,11 +119,13 @@ def _logarithms(power: F4, bits: I4) -> tuple[Float4, Float4]:
 
 
 @compiled
-def _band(power: F4, low: int, high: int) -> float:
-    total = 0.0
-    for start in range(low, high, _BLOCK):
-        total += float(_sum(power[start : min(start + _BLOCK, high)]))
-    return total
+def _band(power: F4, sums: F8, low: int, high: int) -> float:
+    """Power of low <= k < high: whole blocks from `sums`, the rest bin by bin."""
+    first, last = (low + _BLOCK - 1) // _BLOCK, high // _BLOCK
+    if first >= last:
+        return float(_sum(power[low:high]))
+    inside = sums[first:last].sum()
+    return float(inside) + float(_sum(power[low : first * _BLOCK])) + float(_sum(power[last * _BLOCK : high]))
 
 
 @compiled
@@ -149,14 +146,22 @@ def _rolloff(power: F4, sums: F8, total: float) -> int:
 
 
 @compiled
-def _shape(power: F4, df: float, sums: F8, peaks: I4, out: F8) -> None:
-    """Fill out (7,), `sums` and `peaks` (blocks,) of `power` (K,), its bins `df` Hz apart."""
+def _shape(bins: F4, samples: int, df: float, power: F4, sums: F8, peaks: I4, out: F8) -> None:
+    """Fill power (K,), `sums` and `peaks` (blocks,) of it, and out (7,), from the plain transform of `samples` samples.
+
+    Power is one-sided, under the Hann window; the mean's bin has none.
+    """
     bits = power.view(np.int32)
     n = power.shape[0]
+    factor = 4 / (3 * float(samples) * samples)
+    power[0], power[-1] = 0, _last_power(bins, factor, samples % 2 == 0)
     total = first = logs = products = 0.0
     for block in range(sums.shape[0]):
         start = block * _BLOCK
         part = power[start : start + _BLOCK]
+        first_bin, last_bin = max(1, start), min(start + _BLOCK, n - 1)
+        around = bins[2 * first_bin - 2 : 2 * last_bin + 2]
+        _inner_power(around, np.float32(factor), power[first_bin:last_bin])
         sums[block], inner = _sums(part)
         peaks[block] = _largest(bits[start : start + _BLOCK])
         total += sums[block]
@@ -226,32 +231,28 @@ def _read_peak(power: F4, k: int, df: float, scale: float, out: F8) -> None:
 
 
 @compiled
-def describe(bins: F4, status: I1, scales: F8, bands: I8, n: int, df: float, out: F8) -> None:
-    """Describe the spectra of a chunk.
+def describe(bins: F4, scales: F8, bands: I8, n: int, df: float, out: F8) -> None:
+    """Describe the spectra of some windows.
 
-    In: bins (C, 3, 2K) float32, the interleaved transform; status (C,), 0 where the window counts; scales (C, 3),
-    A, 0 where there is no spectrum; bands (5, 2) bins, empty where low = high; n, samples of a
-    window; df, Hz between bins. Out:
-    out (C, 3, 18), NaN where undefined.
+    In: bins (rows, 2K) float32, the plain transform of n samples, real and imaginary parts interleaved; scales
+    (rows,), A, 0 where there is no spectrum; bands (5, 2) bins, empty where low = high; df, Hz between bins. Out:
+    out (rows, 18), NaN where undefined.
     """
-    power = np.empty(bins.shape[2] // 2, np.float32)
+    power = np.empty(bins.shape[1] // 2, np.float32)
     n_blocks = (power.shape[0] + _BLOCK - 1) // _BLOCK
     sums, peaks, best = np.empty(n_blocks), np.empty(n_blocks, np.int32), np.empty(_N_PEAKS, np.int64)
     out[:] = np.nan
-    for slot in range(out.shape[0]):
-        for phase in range(3):
-            scale = scales[slot, phase]
-            if status[slot] != 0 or scale == 0:
-                continue
-            row = out[slot, phase]
-            _power(bins[slot, phase], n, power)
-            _shape(power, df, sums, peaks, row[:_N_SHAPE])
-            row[_N_SHAPE - 1] *= scale * scale
-            for band in range(_N_BANDS):
-                if bands[band, 0] < bands[band, 1]:
-                    row[_N_SHAPE + band] = scale * scale * _band(power, bands[band, 0], bands[band, 1])
-            _find_peaks(power, peaks, best)
-            for rank in range(_N_PEAKS):
-                if best[rank] >= 0:
-                    place = _N_SHAPE + _N_BANDS + 2 * rank
-                    _read_peak(power, best[rank], df, scale, row[place : place + 2])
+    for index in range(scales.shape[0]):
+        scale, row = scales[index], out[index]
+        if scale == 0:
+            continue
+        _shape(bins[index], n, df, power, sums, peaks, row[:_N_SHAPE])
+        row[_N_SHAPE - 1] *= scale * scale
+        for band in range(_N_BANDS):
+            if bands[band, 0] < bands[band, 1]:
+                row[_N_SHAPE + band] = scale * scale * _band(power, sums, bands[band, 0], bands[band, 1])
+        _find_peaks(power, peaks, best)
+        for rank in range(_N_PEAKS):
+            if best[rank] >= 0:
+                place = _N_SHAPE + _N_BANDS + 2 * rank
+                _read_peak(power, best[rank], df, scale, row[place : place + 2])

@@ -94,25 +94,25 @@ def _harmonic(bins: C8, p: float, scaled: complex, p1: float) -> complex:
 
 
 @compiled
-def _find_line(bins: C8, total: float, low: F8) -> tuple[int, float]:
-    """Status, and the line frequency in bins: the strongest of the bins that `low` has room for, interpolated.
+def _find_line(bins: C8, total: float, squares: F8) -> tuple[int, float]:
+    """Status, and the line frequency in bins: the strongest of the bins that `squares` has room for, interpolated.
 
-    `total` is the sum of |X[k]|² over all bins; `low` (last line + 3,) is scratch for those of the lowest.
+    `total` is the sum of |X[k]|² over all bins; `squares` (last line + 3,) is scratch for those of the lowest.
     """
-    low[0] = 0
-    for j in range(1, low.shape[0]):
+    squares[0] = 0
+    for j in range(1, squares.shape[0]):
         value = _bin(bins, j)
-        low[j] = value.real * value.real + value.imag * value.imag
+        squares[j] = value.real * value.real + value.imag * value.imag
     k = 1
-    for j in range(2, low.shape[0] - 2):
-        if low[j] > low[k]:
+    for j in range(2, squares.shape[0] - 2):
+        if squares[j] > squares[k]:
             k = j
     if k < MIN_CYCLES:
         # too few cycles to tell, unless something above the range is what fills the window
-        return (TOO_SHORT if low[1 : k + 3].sum() >= _MIN_SHARE * total else NO_FUNDAMENTAL), 0.0
-    if low[k - 2 : k + 3].sum() < _MIN_SHARE * total or low[k + 1] > low[k]:
+        return (TOO_SHORT if squares[1 : k + 3].sum() >= _MIN_SHARE * total else NO_FUNDAMENTAL), 0.0
+    if squares[k - 2 : k + 3].sum() < _MIN_SHARE * total or squares[k + 1] > squares[k]:
         return NO_FUNDAMENTAL, 0.0
-    left, middle, right = np.sqrt(low[k - 1]), np.sqrt(low[k]), np.sqrt(low[k + 1])
+    left, middle, right = np.sqrt(squares[k - 1]), np.sqrt(squares[k]), np.sqrt(squares[k + 1])
     p = k + 2.0 * (right - left) / (left + 2 * middle + right)
     return (MEASURED if p >= MIN_CYCLES else TOO_SHORT), p
 
@@ -189,53 +189,50 @@ def _amplitude_at(x: F4, mean: float, weights: F4, p: float, table: F4) -> float
 
 
 @compiled
-def describe(
-    bins: C8,
-    totals: F8,
-    modulus: F4,
-    modulus_means: F8,
-    weights: F4,
-    status: I1,
-    scales: F8,
-    present: bool,
-    last_line: int,
-    df: float,
-    out: F8,
-    machine: F8,
-    found: I1,
-) -> None:
-    """Measure the tones of a chunk.
+def describe(bins: C8, totals: F8, scales: F8, n: int, df: float, low: C8, places: F8, out: F8, found: I1) -> None:
+    """Measure the tones of some phases of some windows.
 
-    In: bins (C, 3, K) complex64, the plain transform; totals (C, 3), the power under the Hann window in A²; modulus
-    (C, W) of Park's vector and its means (C,), 0 where there is none; weights (W,) the Hann window; status (C,), 0
-    where the window counts; scales (C, 3), A; present, whether all phases are; last_line, the highest bin of a line
-    frequency; df, Hz between bins. Out: out (C, 3, 23) and machine (C, 6), NaN where undefined; found (C, 4): status
-    of each phase, of sequences.
+    In: bins (rows, K) complex64, the plain transform of n samples; totals (rows,), the power under the Hann window in
+    A²; scales (rows,), A, 0 where there is no spectrum; df, Hz between bins. Out: low (rows, last line + 4), the
+    lowest bins, for `combine`; places (rows,), line frequency in bins; out (rows, 23), NaN where undefined; found
+    (rows,), status.
+    """
+    squares = np.empty(low.shape[1] - 1)
+    out[:] = np.nan
+    found[:] = NO_FUNDAMENTAL
+    for row in range(scales.shape[0]):
+        scale = scales[row]
+        low[row] = bins[row, : low.shape[1]]
+        if scale == 0:
+            continue
+        total = totals[row] / (scale * scale) * (0.75 * n * n)
+        found[row], places[row] = _find_line(bins[row], total, squares)
+        if found[row] == MEASURED:
+            _phase(bins[row], places[row], 2 * scale / n, df, out[row])
+
+
+@compiled
+def combine(
+    low: C8, places: F8, amplitudes: F8, scales: F8, modulus: F4, modulus_means: F8, weights: F4, out: F8, found: I1
+) -> None:
+    """What needs all three phases of a window, at the line frequency of the strongest.
+
+    In: low (C, 3, last line + 4) and places (C, 3) of `describe`; amplitudes (C, 3) of the fundamentals, NaN for none;
+    scales (C, 3), A; modulus (C, W) of Park's vector and its means (C,), 0 where there is none; weights (W,) the Hann
+    window. Out: out (C, 6), NaN where undefined; found (C,), status.
     """
     n = weights.shape[0]
     table = np.empty((2, _LANES), np.float32)
-    places, units = np.empty(3), np.empty(3)
-    low = np.empty(min(last_line + 3, bins.shape[2] - 1))
     out[:] = np.nan
-    machine[:] = np.nan
     found[:] = NO_FUNDAMENTAL
     for slot in range(out.shape[0]):
-        if status[slot] != 0:
-            continue
         strongest = -1
         for phase in range(3):
-            scale = scales[slot, phase]
-            units[phase] = 2 * scale / n
-            if scale == 0:
-                continue
-            total = totals[slot, phase] / (scale * scale) * (0.75 * n * n)
-            found[slot, phase], places[phase] = _find_line(bins[slot, phase], total, low)
-            if found[slot, phase] == MEASURED:
-                _phase(bins[slot, phase], places[phase], units[phase], df, out[slot, phase])
-                if strongest < 0 or out[slot, phase, 1] > out[slot, strongest, 1]:
-                    strongest = phase
-        if present and strongest >= 0:
-            p, mean = places[strongest], modulus_means[slot]
-            found[slot, 3] = _sequence(bins[slot], p, units, machine[slot])
-            if mean > 0 and np.round(2 * p) + 2 < bins.shape[2]:
-                machine[slot, 5] = 100 * _amplitude_at(modulus[slot], mean, weights, 2 * p, table) / mean
+            if amplitudes[slot, phase] > (amplitudes[slot, strongest] if strongest >= 0 else 0.0):
+                strongest = phase
+        if strongest < 0:
+            continue
+        p, mean = places[slot, strongest], modulus_means[slot]
+        found[slot] = _sequence(low[slot], p, 2 * scales[slot] / n, out[slot])
+        if mean > 0 and np.round(2 * p) + 2 <= n // 2:
+            out[slot, 5] = 100 * _amplitude_at(modulus[slot], mean, weights, 2 * p, table) / mean

@@ -242,8 +242,8 @@ def prepare(
 
     In: phases (3, n) float32 read-only; present (3,); starts (C,) columns of `phases`, or -1 for an empty place; gaps
     (2,). Out: centred (C, 3, W) float32, without mean and scaled to [-1, 1], 0 where there is nothing; modulus (C, W)
-    float32 of Park's vector and its means (C,), 0 where there is none; levels (C, 3, 13 or more), scales (C, 3) and
-    park (C, 2 or more) float64, NaN where undefined; status (C,).
+    float32 of Park's vector and its means (C,), 0 where there is none; levels (C, 3, 13 or more), scales (C, 3) A,
+    0 where there is no spectrum, and park (C, 2 or more) float64, NaN where undefined; status (C,).
     """
     n = modulus.shape[1]
     park[:] = np.nan
@@ -262,5 +262,7 @@ def prepare(
             if state != READY:
                 centred[slot, phase] = 0
             scales[slot, phase] = scale
-        if status[slot] == READY and present.all():
+        if status[slot] != READY:
+            scales[slot] = 0
+        elif present.all():
             modulus_means[slot] = _park(centred[slot], scales[slot], modulus[slot], park[slot])
