@@ -37,7 +37,7 @@ help: ## this list
 setup: $(WARM) ## install everything from the lock into .venv, and compile what is compiled once
 
 demo: $(WARM) ## simulated motors through the whole pipeline, then Dagster's UI until Ctrl-C
-	@exec .venv/bin/signal-pipeline demo $(if $(ONCE),--once) $(ARGS) $(if $(DATA),"$(DATA)")
+	@exec .venv/bin/signal-pipeline demo $(if $(ONCE),--once) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 dev: $(WARM) ## Dagster's UI and daemon on the current settings
 	@exec .venv/bin/signal-pipeline dev $(ARGS)

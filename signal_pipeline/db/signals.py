@@ -55,9 +55,13 @@ class StoredSignal:
 
 
 LOAD = text("""
-    SELECT r.*, s.path AS source_path, s.sha256 AS source_sha256, s.n_rows AS source_rows, s.dialect AS source_dialect
+    SELECT r.id, r.equipment_id, r.source_id, r.file_name, r.file_hash, r.sample_rate_hz, r.recorded_at, r.first_row,
+           r.lead_in, r.samples_count, r.crc32_a, r.crc32_b, r.crc32_c, r.meta,
+           s.path AS source_path, s.sha256 AS source_sha256, s.n_rows AS source_rows, s.dialect AS source_dialect
     FROM raw_signals AS r LEFT JOIN sources AS s ON s.id = r.source_id WHERE r.id = :id
 """)
+
+LOAD_PHASES = "SELECT phase_a, phase_b, phase_c FROM raw_signals WHERE id = %s"
 
 # The work on a signal succeeded: its worker's death from now on is not its fault (see START_WORK).
 WORK_DONE = text("""
@@ -112,11 +116,19 @@ def load_signal(conn: Connection, signal_id: UUID) -> StoredSignal:
         first_row=row.first_row,
         lead_in=row.lead_in,
         samples_count=row.samples_count,
-        phases=tuple(getattr(row, f"phase_{p}") for p in PHASES),
+        phases=_load_phases(conn, signal_id),
         checksums=tuple(getattr(row, f"crc32_{p}") for p in PHASES),
         meta=row.meta,
         source=source,
     )
+
+
+def _load_phases(conn: Connection, signal_id: UUID) -> tuple[bytes | None, ...]:
+    """The blobs, in binary: as text the server would write every byte as two, and we would read them back."""
+    driver: Any = conn.connection.driver_connection
+    with driver.cursor(binary=True) as cursor:
+        row = cursor.execute(LOAD_PHASES, (signal_id,)).fetchone()
+    return tuple(row)
 
 
 def work_done(conn: Connection, metas: Mapping[UUID, Mapping[str, Any]]) -> None:
