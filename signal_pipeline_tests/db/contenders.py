@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 120
 
 def context() -> ForkServerContext:
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["signal_pipeline.db.claims", "signal_pipeline.db.features"])
+    found.set_forkserver_preload(["pytest", "signal_pipeline_tests.db.small_worker"])  # pytest: its __main__
     return found
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ def add_equipment(engine: Engine, name: str = "motor 1") -> UUID:
 
 def add_signals(engine: Engine, n: int, *, equipment_id: UUID | None = None) -> list[UUID]:
     """`n` pending signals a second apart, oldest first; stored in the order of their random ids, which is another."""
-    equipment_id = equipment_id or add_equipment(engine)
+    equipment_id = equipment_id or add_equipment(engine, f"motor {uuid4().hex}")
     with engine.begin() as conn:
         rows = conn.execute(
             text("""

@@ -4,11 +4,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 
@@ -20,7 +23,7 @@ from signal_pipeline.settings import DatabaseSettings
 from signal_pipeline_tests.db.contenders import contend
 
 COLUMNS_OF_THE_SCHEMA = """
-    SELECT table_name, ordinal_position, column_name, data_type, udt_name, is_nullable, column_default, is_identity
+    SELECT table_name, column_name, data_type, udt_name, is_nullable, column_default, is_identity
     FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> :versions ORDER BY 1, 2
 """
 CONSTRAINTS_OF_THE_SCHEMA = """
@@ -45,8 +48,12 @@ def schema(engine: Engine) -> list[list[tuple[Any, ...]]]:
         return [[tuple(row) for row in conn.execute(text(q), parameters)] for q in questions]
 
 
-def connected(url: str) -> Engine:
-    return create_engine(url, DatabaseSettings())
+@pytest.fixture
+def empty(empty_database_url: str) -> Iterator[Engine]:
+    """An engine on a database without any table."""
+    engine = create_engine(empty_database_url, DatabaseSettings())
+    yield engine
+    engine.dispose()
 
 
 def alembic(*arguments: str, database_url: str | None) -> subprocess.CompletedProcess[str]:
@@ -59,20 +66,28 @@ def alembic(*arguments: str, database_url: str | None) -> subprocess.CompletedPr
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_migrations_go_up_down_and_up_again(empty_database_url: str) -> None:
-    engine = connected(empty_database_url)
-    assert migrate.current_revision(engine) is None
-    migrate.upgrade(empty_database_url)
-    first = schema(engine)
-    assert migrate.current_revision(engine) == migrate.head_revision()
+def revisions() -> list[str]:
+    """All of them, the first one first."""
+    return [script.revision for script in ScriptDirectory.from_config(migrate.config()).walk_revisions()][::-1]
+
+
+def test_migrations_go_up_down_and_up_again_each_step_as_it_was(empty: Engine, empty_database_url: str) -> None:
+    assert migrate.current_revision(empty) is None
+    after = {}
+    for revision in revisions():
+        migrate.upgrade(empty_database_url, revision)
+        after[revision] = schema(empty)
+    assert migrate.current_revision(empty) == migrate.head_revision()
+    for revision in revisions()[-2::-1]:
+        migrate.downgrade(empty_database_url, revision)
+        assert schema(empty) == after[revision]
     migrate.downgrade(empty_database_url)
-    assert migrate.current_revision(engine) is None
-    with engine.connect() as conn:
+    assert migrate.current_revision(empty) is None
+    with empty.connect() as conn:
         left = set(conn.execute(text(EVERYTHING_OF_OURS)).scalars())
     assert left == {migrate.VERSION_TABLE, f"{migrate.VERSION_TABLE}_pkc"}
     migrate.upgrade(empty_database_url)
-    assert schema(engine) == first
-    engine.dispose()
+    assert schema(empty) == after[migrate.head_revision()]
 
 
 def test_upgrading_twice_changes_nothing(engine: Engine) -> None:
@@ -88,12 +103,10 @@ def test_autogenerate_finds_nothing_to_do(engine: Engine) -> None:
         assert compare_metadata(context, Base.metadata) == []
 
 
-def test_the_migrated_schema_is_that_of_the_models(engine: Engine, empty_database_url: str) -> None:
-    """Also what autogenerate does not compare: CHECKs, the conditions of indexes, the order of columns."""
-    from_models = connected(empty_database_url)
-    Base.metadata.create_all(from_models)
-    assert schema(engine) == schema(from_models)
-    from_models.dispose()
+def test_the_migrated_schema_is_that_of_the_models(engine: Engine, empty: Engine) -> None:
+    """Also what autogenerate does not compare: CHECKs, and the conditions of indexes."""
+    Base.metadata.create_all(empty)
+    assert schema(engine) == schema(empty)
 
 
 def test_the_check_on_the_status_lists_the_enum(engine: Engine) -> None:
@@ -105,41 +118,38 @@ def test_the_check_on_the_status_lists_the_enum(engine: Engine) -> None:
     assert set(re.findall(r"'(\w+)'", check)) == {status.value for status in Status}
 
 
-def test_dagsters_version_table_in_the_same_database_is_left_alone(empty_database_url: str) -> None:
-    engine = connected(empty_database_url)
-    with engine.begin() as conn:
+def test_dagsters_version_table_in_the_same_database_is_left_alone(empty: Engine, empty_database_url: str) -> None:
+    with empty.begin() as conn:
         conn.execute(text("CREATE TABLE alembic_version (version_num text)"))
         conn.execute(text("INSERT INTO alembic_version VALUES ('of dagster')"))
     migrate.upgrade(empty_database_url)
-    with engine.connect() as conn:
+    with empty.connect() as conn:
         assert conn.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == "of dagster"
-    assert migrate.current_revision(engine) == migrate.head_revision()
-    engine.dispose()
+    assert migrate.current_revision(empty) == migrate.head_revision()
 
 
-def upgrade_at_once(start: Any, url: str) -> str | None:
-    engine = connected(url)
+def upgrade_at_once(start: Callable[[], object], url: str) -> str:
     start()
     migrate.upgrade(url)
-    return migrate.current_revision(engine)
+    return url
 
 
-def test_two_hosts_that_migrate_at_the_same_moment_both_succeed(empty_database_url: str) -> None:
-    revisions = contend(upgrade_at_once, [(empty_database_url,), (empty_database_url,)])
-    assert revisions == [migrate.head_revision()] * 2
+def test_two_hosts_that_migrate_at_the_same_moment_both_succeed(empty: Engine, empty_database_url: str) -> None:
+    contend(upgrade_at_once, [(empty_database_url,), (empty_database_url,)])
+    assert migrate.current_revision(empty) == migrate.head_revision()
 
 
-def test_offline_mode_writes_sql_that_makes_the_same_schema(engine: Engine, empty_database_url: str) -> None:
+def test_offline_mode_writes_sql_that_makes_the_same_schema(
+    engine: Engine, empty: Engine, empty_database_url: str
+) -> None:
     done = alembic("upgrade", "head", "--sql", database_url=empty_database_url)
     assert done.returncode == 0, done.stderr
     url = make_url(empty_database_url).set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(done.stdout.encode())
-    by_hand = connected(empty_database_url)
-    assert schema(by_hand) == schema(engine)
-    assert functions(by_hand) == functions(engine)
-    assert migrate.current_revision(by_hand) == migrate.head_revision()
-    by_hand.dispose()
+    assert schema(empty) == schema(engine)
+    assert functions(empty) == functions(engine)
+    assert migrate.current_revision(empty) == migrate.head_revision()
 
 
 def functions(engine: Engine) -> list[tuple[Any, ...]]:
