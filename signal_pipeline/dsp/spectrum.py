@@ -124,8 +124,10 @@ def _band(power: F4, sums: F8, low: int, high: int) -> float:
     first, last = (low + _BLOCK - 1) // _BLOCK, high // _BLOCK
     if first >= last:
         return float(_sum(power[low:high]))
-    inside = sums[first:last].sum()
-    return float(inside) + float(_sum(power[low : first * _BLOCK])) + float(_sum(power[last * _BLOCK : high]))
+    inside = 0.0
+    for block in range(first, last):
+        inside += sums[block]
+    return inside + float(_sum(power[low : first * _BLOCK])) + float(_sum(power[last * _BLOCK : high]))
 
 
 @compiled
@@ -204,7 +206,7 @@ def _find_peaks(power: F4, peaks: I4, best: I8) -> None:
     """The strongest local maxima, into `best`: only blocks that can hold one are looked at, and `peaks` used up."""
     heights = peaks.view(np.float32)
     best[:] = -1
-    floor = heights.max() * np.float32(_PEAK_FLOOR)
+    floor = heights[peaks.argmax()] * np.float32(_PEAK_FLOOR)
     for _ in range(peaks.shape[0]):
         block = int(peaks.argmax())
         height = heights[block]

@@ -94,6 +94,14 @@ def _harmonic(bins: C8, p: float, scaled: complex, p1: float) -> complex:
 
 
 @compiled
+def _total(squares: F8, low: int, high: int) -> float:
+    total = 0.0
+    for k in range(low, high):
+        total += squares[k]
+    return total
+
+
+@compiled
 def _find_line(bins: C8, total: float, squares: F8) -> tuple[int, float]:
     """Status, and the line frequency in bins: the strongest of the bins that `squares` has room for, interpolated.
 
@@ -109,8 +117,8 @@ def _find_line(bins: C8, total: float, squares: F8) -> tuple[int, float]:
             k = j
     if k < MIN_CYCLES:
         # too few cycles to tell, unless something above the range is what fills the window
-        return (TOO_SHORT if squares[1 : k + 3].sum() >= _MIN_SHARE * total else NO_FUNDAMENTAL), 0.0
-    if squares[k - 2 : k + 3].sum() < _MIN_SHARE * total or squares[k + 1] > squares[k]:
+        return (TOO_SHORT if _total(squares, 1, k + 3) >= _MIN_SHARE * total else NO_FUNDAMENTAL), 0.0
+    if _total(squares, k - 2, k + 3) < _MIN_SHARE * total or squares[k + 1] > squares[k]:
         return NO_FUNDAMENTAL, 0.0
     left, middle, right = np.sqrt(squares[k - 1]), np.sqrt(squares[k]), np.sqrt(squares[k + 1])
     p = k + 2.0 * (right - left) / (left + 2 * middle + right)
@@ -143,9 +151,11 @@ def _phase(bins: C8, p: float, unit: float, df: float, out: F8) -> None:
 
 
 @compiled
-def _sequence(bins: C8, p: float, units: F8, out: F8) -> int:
-    """Sequence components of the three phasors at p, into out (5,)."""
-    a, b, c = units[0] * _phasor(bins[0], p), units[1] * _phasor(bins[1], p), units[2] * _phasor(bins[2], p)
+def _sequence(bins: C8, p: float, scales: F8, unit: float, out: F8) -> int:
+    """Sequence components of the three phasors at p, into out (5,). A bin of 1 is scale·unit A."""
+    a = scales[0] * unit * _phasor(bins[0], p)
+    b = scales[1] * unit * _phasor(bins[1], p)
+    c = scales[2] * unit * _phasor(bins[2], p)
     turn = complex(-0.5, np.sqrt(0.75))
     back = np.conj(turn)
     positive = abs(a + turn * b + back * c) / 3
@@ -202,7 +212,8 @@ def describe(bins: C8, totals: F8, scales: F8, n: int, df: float, low: C8, place
     found[:] = NO_FUNDAMENTAL
     for row in range(scales.shape[0]):
         scale = scales[row]
-        low[row] = bins[row, : low.shape[1]]
+        for k in range(low.shape[1]):
+            low[row, k] = bins[row, k]
         if scale == 0:
             continue
         total = totals[row] / (scale * scale) * (0.75 * n * n)
@@ -233,6 +244,6 @@ def combine(
         if strongest < 0:
             continue
         p, mean = places[slot, strongest], modulus_means[slot]
-        found[slot] = _sequence(low[slot], p, 2 * scales[slot] / n, out[slot])
+        found[slot] = _sequence(low[slot], p, scales[slot], 2 / n, out[slot])
         if mean > 0 and np.round(2 * p) + 2 <= n // 2:
             out[slot, 5] = 100 * _amplitude_at(modulus[slot], mean, weights, 2 * p, table) / mean

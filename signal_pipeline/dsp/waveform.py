@@ -169,10 +169,9 @@ def _describe(x: F4, survey: Survey, z: F4, levels: F8) -> float:
 
 
 @compiled
-def _modulus(a: F4, b: F4, c: F4, k: F4, out: F4) -> None:
-    """Modulus of Park's vector of three phases, each times its k."""
+def _modulus(a: F4, b: F4, c: F4, ka: Float4, kb: Float4, kc: Float4, out: F4) -> None:
+    """Modulus of Park's vector of three phases, each times its factor."""
     two_thirds, one_sixth, half = np.float32(np.sqrt(2 / 3)), np.float32(np.sqrt(1 / 6)), np.float32(np.sqrt(1 / 2))
-    ka, kb, kc = k[0], k[1], k[2]
     for i in range(out.shape[0]):
         ia, ib, ic = a[i] * ka, b[i] * kb, c[i] * kc
         d = two_thirds * ia - one_sixth * (ib + ic)
@@ -191,14 +190,14 @@ def _squares(x: F4, pivot: Float4) -> Float4:
 @compiled
 def _park(z: F4, scales: F8, modulus: F4, park: F8) -> float:
     """Fill `park` (mean A, ripple %) and `modulus` (W,), in units of the largest scale; returns its mean or 0."""
-    largest = scales.max()
+    largest = max(scales[0], scales[1], scales[2])
     if largest == 0:
         return 0.0
-    k = (scales / largest).astype(np.float32)
+    ka, kb, kc = np.float32(scales[0] / largest), np.float32(scales[1] / largest), np.float32(scales[2] / largest)
     mean = square = 0.0
     for start in range(0, modulus.shape[0], _BLOCK):
         stop = start + _BLOCK
-        _modulus(z[0, start:stop], z[1, start:stop], z[2, start:stop], k, modulus[start:stop])
+        _modulus(z[0, start:stop], z[1, start:stop], z[2, start:stop], ka, kb, kc, modulus[start:stop])
         mean += _sum(modulus[start:stop])
     mean /= modulus.shape[0]
     for start in range(0, modulus.shape[0], _BLOCK):
@@ -264,5 +263,5 @@ def prepare(
             scales[slot, phase] = scale
         if status[slot] != READY:
             scales[slot] = 0
-        elif present.all():
+        elif present[0] and present[1] and present[2]:
             modulus_means[slot] = _park(centred[slot], scales[slot], modulus[slot], park[slot])
