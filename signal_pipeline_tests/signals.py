@@ -32,7 +32,8 @@ def insert_signals(engine: Engine, n: int, *, equipment: str = "M1", **changes: 
     phases = changes.pop("phases", None)
     ids = [uuid5(NAMESPACE, f"{equipment}:{i}") for i in range(n)]
     with engine.begin() as conn:
-        conn.execute(upsert(Equipment).values(name=equipment).on_conflict_do_nothing())
+        values = {"id": uuid5(NAMESPACE, equipment), "name": equipment}
+        conn.execute(upsert(Equipment).values(values).on_conflict_do_nothing())
         equipment_id = conn.execute(select(Equipment.id).where(Equipment.name == equipment)).scalar_one()
         rows = []
         for i, signal_id in enumerate(ids):
