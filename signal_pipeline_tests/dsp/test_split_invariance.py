@@ -1,5 +1,7 @@
 """The windows of a split file are the windows of the unsplit file, bit for bit. Not here: what the numbers are."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -106,6 +108,21 @@ def test_the_number_of_workers_changes_no_bit(workers: int) -> None:
     assert one.null_reasons == many.null_reasons
 
 
+def test_signals_extracted_at_once_in_threads_get_the_same_bits() -> None:
+    grid = WindowGrid(2560.0, 640, 320)
+    signals = [motor(20_000, fs=grid.fs, noise=0.2, seed=seed) for seed in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda phases: extract(phases, grid).values, signals))
+    for phases, values in zip(signals, together, strict=True):
+        assert np.array_equal(values, extract(phases, grid).values, equal_nan=True)
+
+
+def test_a_window_of_minutes_is_taken_alone_and_split_like_any_other() -> None:
+    grid = WindowGrid(2560.0, 2**17 + 2, 2**16)
+    assert plan_for(grid, BANDS).chunk == 1
+    assert_same_when_split(motor(2**17 + 2**16 + 2, fs=grid.fs, noise=0.2), grid, 2**16, max_gap=2)
+
+
 def test_a_batch_that_owns_no_window_gives_an_empty_block() -> None:
     grid = WindowGrid(1000.0, 1000, 500)
     block = extract(motor(999, fs=1000), grid)
@@ -113,6 +130,8 @@ def test_a_batch_that_owns_no_window_gives_an_empty_block() -> None:
     assert (block.null_reasons, block.skipped) == ((), {})
 
 
-def test_the_chunk_is_a_multiple_of_four_so_that_the_transform_fills_its_vectors() -> None:
+def test_the_transform_takes_rows_by_fours_so_that_it_fills_its_vectors() -> None:
     for window_length in (16, 1000, 25_600, 2**17):
-        assert plan_for(WindowGrid(1000.0, window_length, 1), BANDS).chunk % 4 == 0
+        plan = plan_for(WindowGrid(1000.0, window_length, 1), BANDS)
+        assert plan.rows % 4 == 0
+        assert 3 * plan.chunk % plan.rows == 0
