@@ -1,5 +1,6 @@
 """Dagster's UI, daemon and code server as children of this command: started, awaited, and ended without remains."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -25,6 +26,8 @@ log = structlog.get_logger(__name__)
 HOST = "127.0.0.1"
 START_SECONDS = 120
 STOP_SECONDS = 20
+PR_SET_PDEATHSIG = 1
+"""From Linux' <sys/prctl.h>."""
 
 
 class Stopped(Exception):
@@ -85,7 +88,7 @@ def dagster_server(here: Surroundings, *, port: int, quiet: bool) -> Iterator[Da
             # Ctrl-C in the terminal is for us; we end the children in order.
             start_new_session=True,
             # A launcher in the background ignores SIGINT, and children inherit that: Dagster would never stop.
-            preexec_fn=_default_signals,  # noqa: PLW1509  before any thread of ours
+            preexec_fn=_child_starts,  # noqa: PLW1509  before any thread of ours
         )
         try:
             yield DagsterServer(process, port, log_file)
@@ -102,9 +105,12 @@ def _output(log_file: Path | None) -> Iterator[IO[bytes] | None]:
         yield output
 
 
-def _default_signals() -> None:
+def _child_starts() -> None:
+    """In the child, before Dagster: default signals, and on Linux SIGTERM should we die without ending it ourselves."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _require_free(port: int) -> None:
