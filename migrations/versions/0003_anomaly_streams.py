@@ -31,7 +31,7 @@ def upgrade() -> None:
         sa.Column("last_raw_id", sa.Uuid(), nullable=True),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=NOW, nullable=False),
         sa.CheckConstraint(
-            "(last_window_start IS NULL) = (last_raw_id IS NULL)", name="ck_anomaly_states_position_is_whole"
+            "(last_window_start IS NULL) = (last_raw_id IS NULL)", name=op.f("ck_anomaly_states_position_is_whole")
         ),
         sa.ForeignKeyConstraint(["equipment_id"], ["equipment.id"], name="fk_anomaly_states_equipment_id"),
         sa.PrimaryKeyConstraint("equipment_id", "model_kind", "model_version", name="pk_anomaly_states"),
@@ -63,7 +63,9 @@ def upgrade() -> None:
         sa.Column("evidence", postgresql.JSONB(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=NOW, nullable=False),
         sa.Column("decided_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("status IN ('proposed', 'accepted', 'dismissed')", name="ck_reference_proposals_status"),
+        sa.CheckConstraint(
+            "status IN ('proposed', 'accepted', 'dismissed')", name=op.f("ck_reference_proposals_status")
+        ),
         sa.ForeignKeyConstraint(["equipment_id"], ["equipment.id"], name="fk_reference_proposals_equipment_id"),
         sa.PrimaryKeyConstraint("id", name="pk_reference_proposals"),
     )
