@@ -115,4 +115,6 @@ class SmallWorker:
 
 def run(url: str, settings: ClaimSettings, steps: int | None, poison: frozenset[UUID]) -> None:
     """The process: drains the queue, or dies of its fuse after so many steps."""
-    SmallWorker(create_engine(url, DatabaseSettings()), settings, Fuse(steps), poison).drain()
+    engine = create_engine(url, DatabaseSettings())
+    SmallWorker(engine, settings, Fuse(steps), poison).drain()
+    engine.dispose()
