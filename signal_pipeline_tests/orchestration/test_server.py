@@ -1,0 +1,142 @@
+"""The daemon, the UI's API and real run processes: sensor runs, a person's runs, backfills, a cancelled run.
+
+One server for the module. Each test works on signals of its own, so that their order does not matter.
+"""
+
+from collections.abc import Iterator
+from uuid import UUID
+
+import numpy as np
+import psutil
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from signal_pipeline.cli.environment import Surroundings
+from signal_pipeline.cli.server import dagster_server
+from signal_pipeline.db.engine import create_engine
+from signal_pipeline.orchestration.ops import PER_SIGNAL
+from signal_pipeline.settings import AppSettings, DatabaseSettings, ModelSettings, Settings
+from signal_pipeline_tests.orchestration.serving import Ui, database, free_port, wait_until
+from signal_pipeline_tests.signals import failures, insert_signals, recording, row, value
+
+pytestmark = pytest.mark.dagster
+
+BATCH = 10
+ASSETS = [key.to_user_string() for key in PER_SIGNAL]
+
+# Signals of this motor take a second each to start, so that there is time to stop their run.
+SLOW = "slow"
+SLOW_START = """
+    CREATE FUNCTION test_slow_start() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_sleep(1); RETURN NEW; END $$;
+    CREATE TRIGGER test_slow_start BEFORE UPDATE OF work_started_at ON raw_signals FOR EACH ROW
+        WHEN (NEW.work_started_at IS NOT NULL AND NEW.file_name = 'slow') EXECUTE FUNCTION test_slow_start();
+"""
+
+
+@pytest.fixture(scope="module")
+def ui(server_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+    """The server with its UI; afterwards none of its processes is left."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch, database(server_url, template_database) as url:
+        patch.setenv("CLAIM_BATCH_SIZE", str(BATCH))
+        with database(server_url) as dagster_url:
+            settings = Settings(
+                app=AppSettings(signal_pipeline_home=home),
+                database=DatabaseSettings(dagster_database_url=SecretStr(dagster_url)),
+                models=ModelSettings(models_dir=home / "models"),
+            )
+            engine = create_engine(url, settings.database)
+            with engine.begin() as conn:
+                conn.execute(text(SLOW_START))
+            here = Surroundings(settings, url, engine, embedded=False)
+            with dagster_server(here, port=free_port(), quiet=True) as server:
+                server.wait_until_ready()
+                yield Ui(server.url, engine)
+                family = psutil.Process(server.process.pid).children(recursive=True)
+            assert len(family) > 2
+            assert [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+            engine.dispose()
+
+
+def insert(ui: Ui, name: str, *, good: int, bad: int = 0) -> tuple[list[UUID], list[UUID]]:
+    infinite = np.full((3, 2000), np.inf, dtype=np.float32)
+    return (
+        insert_signals(ui.engine, good, equipment=name, phases=recording(seconds=1.5), file_name=name),
+        insert_signals(ui.engine, bad, equipment=f"{name}-bad", phases=infinite) if bad else [],
+    )
+
+
+def is_final(ui: Ui, ids: list[UUID]) -> bool:
+    query = "SELECT bool_and(processing_status IN ('completed', 'failed')) FROM raw_signals WHERE id = ANY(:ids)"
+    return bool(value(ui.engine, query, ids=ids))
+
+
+def process(ui: Ui, ids: list[UUID]) -> None:
+    """Let the sensor do it, and wait until its runs have ended, too."""
+    wait_until(lambda: is_final(ui, ids))
+    wait_until(lambda: not ui.runs("QUEUED", "NOT_STARTED", "STARTING", "STARTED"))
+
+
+def assert_partitions(ui: Ui, materialized: list[UUID], failed: list[UUID], assets: list[str] = ASSETS) -> None:
+    """Of these signals, exactly those are shown as materialized and as failed, for each asset."""
+    asked = {str(i) for i in (*materialized, *failed)}
+    for asset in assets:
+        good, bad = ui.partitions(asset)
+        assert (good & asked, bad & asked) == ({str(i) for i in materialized}, {str(i) for i in failed}), asset
+
+
+def test_the_sensor_processes_what_is_pending_and_exactly_the_failed_signals_are_failed_partitions(ui: Ui) -> None:
+    good, bad = insert(ui, "sensor", good=12, bad=3)
+    process(ui, [*good, *bad])
+    assert {i: r for i, r in failures(ui.engine).items() if i in bad} == dict.fromkeys(bad, "validation_failed")
+    assert {row(ui.engine, i).processing_status for i in good} == {"completed"}
+    assert_partitions(ui, good, bad)
+
+
+def test_a_person_materializes_a_completed_signal_and_one_asset_of_a_pending_one(ui: Ui) -> None:
+    (done,), _ = insert(ui, "done", good=1)
+    process(ui, [done])
+    first = row(ui.engine, done).finalized_at
+    with ui.sensor_off():
+        (pending,), _ = insert(ui, "pending", good=1)
+        ui.add_key(str(pending))
+        whole = ui.materialize(str(done), ASSETS, job="__ASSET_JOB")
+        features_only = ui.materialize(str(pending), ["features"])
+        assert [ui.finished(whole), ui.finished(features_only)] == ["SUCCESS", "SUCCESS"]
+        assert row(ui.engine, done).processing_status == "completed"
+        assert row(ui.engine, done).finalized_at > first
+        assert row(ui.engine, pending).processing_status == "pending"
+        assert_partitions(ui, [done, pending], [], ["features"])
+        assert str(pending) not in ui.partitions("raw_signals")[0]
+    process(ui, [pending])
+    assert_partitions(ui, [done, pending], [])
+
+
+def test_a_backfill_of_pending_completed_and_failed_signals_is_cut_into_runs(ui: Ui) -> None:
+    completed, failed = insert(ui, "backfill", good=7, bad=3)
+    process(ui, [*completed, *failed])
+    with ui.sensor_off():
+        pending, bad = insert(ui, "backfill-pending", good=3, bad=1)
+        for signal_id in (*pending, *bad):
+            ui.add_key(str(signal_id))
+        keys = [str(i) for i in (*completed, *failed, *pending, *bad)]
+        status, runs = ui.finished_backfill(ui.backfill(keys, ASSETS))
+    assert len(keys) == 14
+    assert (status, len(runs)) == ("COMPLETED_FAILED", 2)
+    assert {row(ui.engine, i).processing_status for i in (*completed, *pending)} == {"completed"}
+    assert {row(ui.engine, i).processing_status for i in (*failed, *bad)} == {"failed"}
+    assert_partitions(ui, [*completed, *pending], [*failed, *bad])
+
+
+def test_signals_of_a_run_that_is_terminated_are_cancelled_and_start_no_other(ui: Ui) -> None:
+    ids, _ = insert(ui, SLOW, good=BATCH)
+    at_work = "SELECT count(*) > 0 FROM raw_signals WHERE work_started_at IS NOT NULL AND file_name = 'slow'"
+    wait_until(lambda: bool(value(ui.engine, at_work)))
+    (run_id,) = ui.runs("STARTED")
+    ui.terminate(run_id)
+    assert ui.finished(run_id) == "CANCELED"
+    wait_until(lambda: is_final(ui, ids))
+    assert {i: r for i, r in failures(ui.engine).items() if i in ids} == dict.fromkeys(ids, "cancelled")
+    assert not ui.runs("QUEUED", "NOT_STARTED", "STARTING", "STARTED")
