@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, text
 
 from signal_pipeline.catalogue import COLUMNS
+from signal_pipeline.db.claims import Claim, claim_pending
 from signal_pipeline.db.features import SignalFeatures
 from signal_pipeline.settings import ClaimSettings, ClaimStrategy
 
@@ -50,6 +51,12 @@ def add_signals(engine: Engine, n: int, *, equipment_id: UUID | None = None) -> 
             {"equipment": equipment_id, "start": NOON, "n": n},
         ).all()
     return [row.id for row in sorted(rows, key=lambda r: r.created_at)]
+
+
+def only_claim(engine: Engine, *, limit: int | None = None, strategy: str = "s2", by: str = "worker") -> Claim:
+    """The one claim that a fetch brings."""
+    (claim,) = claim_pending(engine, settings=claim_settings(strategy=strategy), claimed_by=by, limit=limit).claims
+    return claim
 
 
 def row_of(engine: Engine, signal_id: UUID) -> Any:

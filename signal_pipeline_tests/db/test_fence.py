@@ -9,18 +9,13 @@ import pytest
 from sqlalchemy import Engine, text
 
 from signal_pipeline.db import claims
-from signal_pipeline.db.claims import Claim, Failure, claim_pending
+from signal_pipeline.db.claims import Claim, Failure
 from signal_pipeline.db.features import store_features
 from signal_pipeline.domain import FailureReason, Stage
 from signal_pipeline.errors import ClaimLost
-from signal_pipeline_tests.db.rows import add_signals, claim_settings, expire, features_of, row_of, statuses
+from signal_pipeline_tests.db.rows import add_signals, expire, features_of, only_claim, row_of, statuses
 
 BROKEN = Failure(FailureReason.VALIDATION_FAILED, Stage.VALIDATE, "the phases are noise")
-
-
-def claim(engine: Engine, *, limit: int | None = None) -> Claim:
-    (found,) = claim_pending(engine, settings=claim_settings(), claimed_by="worker", limit=limit).claims
-    return found
 
 
 def count(engine: Engine, table: str) -> int:
@@ -31,7 +26,7 @@ def count(engine: Engine, table: str) -> int:
 
 def test_a_fence_holds_for_a_claims_own_signals(engine: Engine) -> None:
     ids = add_signals(engine, 3)
-    mine = claim(engine)
+    mine = only_claim(engine)
     with engine.begin() as conn:
         claims.fence(conn, mine.token, [ids[2], ids[0]])
         claims.fence(conn, mine.token, [])
@@ -39,9 +34,9 @@ def test_a_fence_holds_for_a_claims_own_signals(engine: Engine) -> None:
 
 def test_one_lost_signal_among_many_loses_the_fence_and_what_was_written(engine: Engine) -> None:
     ids = add_signals(engine, 3)
-    first = claim(engine)
+    first = only_claim(engine)
     expire(engine, ids[1:2])
-    claim(engine)
+    only_claim(engine)
     equipment = row_of(engine, ids[0]).equipment_id
 
     def write_then_fence() -> None:
@@ -56,7 +51,7 @@ def test_one_lost_signal_among_many_loses_the_fence_and_what_was_written(engine:
 
 def test_an_expired_lease_that_nobody_took_is_still_ours(engine: Engine) -> None:
     ids = add_signals(engine, 1)
-    mine = claim(engine)
+    mine = only_claim(engine)
     expire(engine, ids)
     with engine.begin() as conn:
         claims.fence(conn, mine.token, ids)
@@ -66,11 +61,11 @@ def test_an_expired_lease_that_nobody_took_is_still_ours(engine: Engine) -> None
 
 def test_nobody_takes_over_what_is_fenced_at_this_moment(engine: Engine) -> None:
     ids = add_signals(engine, 2)
-    mine = claim(engine)
+    mine = only_claim(engine)
     expire(engine, ids)
     with engine.begin() as conn:
         claims.fence(conn, mine.token, ids[:1])
-        assert claim(engine).signal_ids == (ids[1],)
+        assert only_claim(engine).signal_ids == (ids[1],)
 
 
 def waiting_for_a_lock(engine: Engine, *, seconds: float = 20) -> bool:
@@ -89,7 +84,7 @@ def waiting_for_a_lock(engine: Engine, *, seconds: float = 20) -> bool:
 
 def test_a_fence_waits_for_a_concurrent_finalize_and_then_finds_the_claim_gone(engine: Engine) -> None:
     ids = add_signals(engine, 2)
-    mine = claim(engine)
+    mine = only_claim(engine)
     caught: list[BaseException] = []
 
     def fenced() -> None:
@@ -111,11 +106,11 @@ def test_a_fence_waits_for_a_concurrent_finalize_and_then_finds_the_claim_gone(e
 def test_completing_clears_the_claim_and_an_old_failure(engine: Engine) -> None:
     ids = add_signals(engine, 2)
     with engine.begin() as conn:
-        claims.fail(conn, claim(engine).token, ids[:1], BROKEN)
+        claims.fail(conn, only_claim(engine).token, ids[:1], BROKEN)
     claims.retry_failed(engine)
     assert row_of(engine, ids[0]).meta["failure"]["reason"] == "validation_failed"
     mine = Claim(row_of(engine, ids[1]).claim_token, tuple(ids[1:]))
-    again = claim(engine)
+    again = only_claim(engine)
     for found in (mine, again):
         claims.start_work(engine, found.token, found.signal_ids[0], lease_seconds=60)
         with engine.begin() as conn:
@@ -129,7 +124,7 @@ def test_completing_clears_the_claim_and_an_old_failure(engine: Engine) -> None:
 
 def test_failing_says_why_and_when_on_the_databases_clock(engine: Engine) -> None:
     ids = add_signals(engine, 1)
-    mine = claim(engine)
+    mine = only_claim(engine)
     claims.start_work(engine, mine.token, ids[0], lease_seconds=60)
     with engine.begin() as conn:
         claims.fail(conn, mine.token, ids, BROKEN)
@@ -148,7 +143,7 @@ def test_failing_says_why_and_when_on_the_databases_clock(engine: Engine) -> Non
 )
 def test_a_signal_can_be_failed_whatever_the_message_holds(engine: Engine, message: str) -> None:
     ids = add_signals(engine, 1)
-    mine = claim(engine)
+    mine = only_claim(engine)
     with engine.begin() as conn:
         claims.fail(conn, mine.token, ids, Failure(FailureReason.INTERNAL_ERROR, Stage.EXTRACT, message))
     stored = row_of(engine, ids[0]).meta["failure"]["message"]
@@ -157,7 +152,7 @@ def test_a_signal_can_be_failed_whatever_the_message_holds(engine: Engine, messa
 
 def test_failing_all_leaves_what_is_final_and_what_others_hold(engine: Engine) -> None:
     ids = add_signals(engine, 5)
-    mine, others = claim(engine, limit=4), claim(engine)
+    mine, others = only_claim(engine, limit=4), only_claim(engine)
     with engine.begin() as conn:
         claims.complete(conn, mine.token, ids[:1])
         assert claims.fail_all(conn, mine.token, BROKEN, signal_ids=[ids[1], ids[4]]) == (ids[1],)
@@ -176,9 +171,9 @@ def test_failing_all_leaves_what_is_final_and_what_others_hold(engine: Engine) -
 @pytest.mark.parametrize("verb", ["complete", "fail"])
 def test_a_stale_token_finalizes_nothing(engine: Engine, verb: str) -> None:
     ids = add_signals(engine, 3)
-    stale = claim(engine)
+    stale = only_claim(engine)
     expire(engine, ids[:1])
-    current = claim(engine)
+    current = only_claim(engine)
 
     def finalize(token: UUID) -> None:
         with engine.begin() as conn:
@@ -196,7 +191,7 @@ def test_a_stale_token_finalizes_nothing(engine: Engine, verb: str) -> None:
 
 def test_a_signal_is_finalized_once(engine: Engine) -> None:
     ids = add_signals(engine, 1)
-    mine = claim(engine)
+    mine = only_claim(engine)
     with engine.begin() as conn:
         claims.complete(conn, mine.token, ids)
     with pytest.raises(ClaimLost), engine.begin() as conn:
