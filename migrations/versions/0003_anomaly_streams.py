@@ -1,5 +1,7 @@
 """Where each equipment's stream of scores stands, the events that it made, and references that it proposes."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -12,7 +14,7 @@ depends_on = None
 NOW = sa.text("clock_timestamp()")
 
 
-def stream_key() -> list[sa.Column]:
+def stream_key() -> list[sa.Column[Any]]:
     return [
         sa.Column("equipment_id", sa.Uuid(), nullable=False),
         sa.Column("model_kind", sa.Text(), nullable=False),
