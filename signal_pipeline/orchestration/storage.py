@@ -21,14 +21,20 @@ from dagster._core.storage.event_log import SqlEventLogStorageTable
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_config
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, insert
 
 log = structlog.get_logger(__name__)
 
 EVENTS_A_BATCH = "1000"
 """Of one INSERT at most: the planned events of a run of 250 signals, about a megabyte."""
 
+# Rows apart from the statement, so that it is compiled once: a quarter of the time of a VALUES list of 800 rows.
+INSERT_EVENTS = insert(SqlEventLogStorageTable).returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)
+
 BATCHED = frozenset({DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_MATERIALIZATION})
+
+LOOKED_AT: set[str] = set()
+"""URLs at which this process has found, or made, Dagster's tables."""
 
 
 class BatchingEventLogStorage(PostgresEventLogStorage):
@@ -44,9 +50,9 @@ class BatchingEventLogStorage(PostgresEventLogStorage):
 
     def _store_together(self, events: Sequence[EventLogEntry]) -> None:
         """One transaction: if anything fails, Dagster stores the same events one by one, and none may be there yet."""
-        insert = self.prepare_insert_event_batch(events).returning(SqlEventLogStorageTable.c.id)
+        rows = [self._event_to_row(event) for event in events]
         with self.index_transaction() as conn:
-            ids = [int(i) for i in conn.execute(insert).scalars()]
+            ids = list(conn.execute(INSERT_EVENTS, rows).scalars())
             self._store_asset_event_tags(conn, events, ids)
             # An asset's row shows its latest event only. In the order of keys: two runs at once must not deadlock.
             latest = {event.get_dagster_event().asset_key: (event, i) for event, i in zip(events, ids, strict=True)}
@@ -64,7 +70,10 @@ class PooledPostgresStorage(DagsterPostgresStorage):
         inst_data: ConfigurableClassData | None = None,
         token_provider: Any = None,
     ) -> None:
-        super().__init__(postgres_url, should_autocreate_tables, inst_data, token_provider)
+        # Looking whether the tables are there takes three connections, and each tick of a sensor makes an instance.
+        autocreate = should_autocreate_tables and postgres_url not in LOOKED_AT
+        super().__init__(postgres_url, autocreate, inst_data, token_provider)
+        LOOKED_AT.add(postgres_url)
         # Dagster batches only where this is set; it is read at each event. Whoever set it means it.
         os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", EVENTS_A_BATCH)
         self._event_log_storage = BatchingEventLogStorage(
