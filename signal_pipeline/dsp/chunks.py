@@ -8,14 +8,14 @@ transformed whole, its empty places zero. A window therefore meets the same code
 is split; the transform treats the rows of a call in groups of a machine's width and the remainder one by one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
 import scipy.fft
 
 from signal_pipeline.dsp import spectrum, tones, waveform
-from signal_pipeline.dsp.arrays import C8, F4, F8, I1
+from signal_pipeline.dsp.arrays import C8, F4, F8, I1, Bools
 from signal_pipeline.dsp.plan import MAX_FILLED, Plan
 
 PHASE_NAMES: Final = (*waveform.NAMES, *spectrum.NAMES, *tones.NAMES)
@@ -54,6 +54,10 @@ class Measured:
             found=np.full((n, 3), tones.TOO_SHORT, np.int8),
             sequence=np.full(n, tones.TOO_SHORT, np.int8),
         )
+
+    def take(self, wanted: Bools) -> "Measured":
+        """The windows of which `wanted` (n,) is true."""
+        return Measured(*(getattr(self, name.name)[wanted] for name in fields(self)))
 
 
 class Workspace:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from signal_pipeline.catalogue import COLUMNS, FEATURES
+from signal_pipeline.catalogue import FEATURES
 from signal_pipeline.dsp.arrays import F4, F8, I8
 from signal_pipeline.dsp.plan import Bands, Plan, plan_for
 from signal_pipeline.dsp.windows import WindowGrid
@@ -155,23 +155,15 @@ def _as_block(measured: "Measured", plan: Plan, windows: range, present: Presenc
     from signal_pipeline.dsp.chunks import PHASE_NAMES, SKIP_REASONS
     from signal_pipeline.dsp.reasons import explain
 
-    kept = np.flatnonzero(measured.status == 0)
-    numbers = np.asarray(windows, np.int64)[kept]
-    rms = measured.phases[kept, :, PHASE_NAMES.index("rms")]
-    local = np.concatenate(
-        [measured.phases[kept].reshape(len(kept), 3 * len(PHASE_NAMES)), measured.machine[kept], _unbalance(rms)],
-        axis=1,
-    )
-    values = np.ascontiguousarray(local[:, _order()])
-    lacking = np.isnan(values).any(axis=1)
-    skipped = np.flatnonzero(measured.status != 0)
+    kept = measured.take(measured.status == 0)
+    numbers = np.asarray(windows, np.int64)[measured.status == 0]
+    phases = kept.phases.reshape(len(numbers), 3 * len(PHASE_NAMES))
+    rms = kept.phases[:, :, PHASE_NAMES.index("rms")]
+    local = np.concatenate([phases, kept.machine, _unbalance(rms)], axis=1)
     return FeatureBlock(
         window_numbers=numbers,
         start_rows=numbers * plan.grid.hop_length,
-        values=values.reshape(len(kept), len(COLUMNS)),
-        null_reasons=tuple(
-            explain(measured, int(i), present=present, plan=plan) if null else None
-            for i, null in zip(kept, lacking, strict=True)
-        ),
-        skipped={windows[int(i)]: SKIP_REASONS[int(measured.status[i])] for i in skipped},
+        values=np.ascontiguousarray(local[:, _order()]),
+        null_reasons=tuple(explain(kept, present=present, plan=plan)),
+        skipped={windows[int(i)]: SKIP_REASONS[int(measured.status[i])] for i in np.flatnonzero(measured.status != 0)},
     )

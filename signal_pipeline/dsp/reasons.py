@@ -7,13 +7,14 @@ those of its columns that are NULL. A value begins with one word: `missing_phase
 or `not_configured`.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from signal_pipeline.catalogue import HARMONICS, N_PEAKS
 from signal_pipeline.domain import PHASES
 from signal_pipeline.dsp import tones
+from signal_pipeline.dsp.arrays import I8
 from signal_pipeline.dsp.chunks import MACHINE_NAMES, PHASE_NAMES, Measured
 from signal_pipeline.dsp.plan import MIN_SPECTRUM, Plan
 
@@ -32,65 +33,103 @@ _FOUND: Final = {
 }
 
 
-def _of_phase(measured: Measured, i: int, phase: int, plan: Plan) -> Reasons:
-    """Reasons of a phase that was recorded, in window i."""
-    suffix, row = PHASES[phase], measured.phases[i, phase]
-    if measured.scales[i, phase] == 0:
-        zero = row[_PEAK] == 0
-        groups = (*(("factors",) if zero else ()), "distribution", *_SPECTRAL)
-        return {f"{group}_{suffix}": "zero_signal" if zero else "constant_signal" for group in groups}
+class _Phase(NamedTuple):
+    """What the reasons of a phase depend on."""
+
+    constant: int
+    zero: int
+    found: int
+    n_peaks: int
+    n_harmonics: int
+    enough_cycles: int
+
+
+class _Machine(NamedTuple):
+    """What the reasons of the machine depend on, beside its phases."""
+
+    sequence: int
+    no_ripple: int
+    no_park_2f: int
+
+
+def _states(measured: Measured, df: float) -> I8:
+    """The states of n windows, (n, 3 phases of `_Phase` and one `_Machine`): few different ones in many windows."""
+    rows, n = measured.phases, len(measured.status)
+    phases = np.stack(
+        [
+            measured.scales == 0,
+            rows[:, :, _PEAK] == 0,
+            measured.found,
+            np.isfinite(rows[:, :, _PEAKS]).sum(axis=2),
+            np.isfinite(rows[:, :, _HARMONICS]).sum(axis=2),
+            rows[:, :, _LINE] >= tones.MIN_CYCLES_HARMONICS * df,
+        ],
+        axis=2,
+    ).astype(np.int64)
+    park = np.isnan(measured.machine[:, [_PARK_RIPPLE, _PARK_2F]])
+    return np.concatenate([phases.reshape(n, -1), measured.sequence[:, None], park], axis=1).astype(np.int64)
+
+
+def _of_phase(phase: str, state: _Phase, plan: Plan) -> Reasons:
+    """Reasons of a phase that was recorded."""
+    if state.constant:
+        groups = (*(("factors",) if state.zero else ()), "distribution", *_SPECTRAL)
+        return {f"{group}_{phase}": "zero_signal" if state.zero else "constant_signal" for group in groups}
     if not plan.spectral:
         why = f"insufficient_resolution: {plan.grid.window_length} samples, {MIN_SPECTRUM} needed"
-        return {f"{group}_{suffix}": why for group in _SPECTRAL}
-    reasons: Reasons = {key: why for key, why in plan.reasons if key.endswith(f"_{suffix}")}
-    n_peaks = int(np.isfinite(row[_PEAKS]).sum())
-    if n_peaks < N_PEAKS:
-        reasons[f"peaks_{suffix}"] = f"no_peak: {n_peaks} found"
-    if measured.found[i, phase] != tones.MEASURED:
-        return reasons | {
-            f"{group}_{suffix}": _FOUND[measured.found[i, phase]] for group in ("fundamental", "harmonics")
-        }
-    n_harmonics = int(np.isfinite(row[_HARMONICS]).sum())
-    if n_harmonics < len(HARMONICS):
-        reasons[f"harmonics_{suffix}"] = (
-            f"above_nyquist: harmonics {HARMONICS[n_harmonics]} to {HARMONICS[-1]}"
-            if row[_LINE] / plan.df >= tones.MIN_CYCLES_HARMONICS
+        return {f"{group}_{phase}": why for group in _SPECTRAL}
+    reasons: Reasons = {key: why for key, why in plan.reasons if key.endswith(f"_{phase}")}
+    if state.n_peaks < N_PEAKS:
+        reasons[f"peaks_{phase}"] = f"no_peak: {state.n_peaks} found"
+    if state.found != tones.MEASURED:
+        return reasons | {f"{group}_{phase}": _FOUND[state.found] for group in ("fundamental", "harmonics")}
+    if state.n_harmonics < len(HARMONICS):
+        reasons[f"harmonics_{phase}"] = (
+            f"above_nyquist: harmonics {HARMONICS[state.n_harmonics]} to {HARMONICS[-1]}"
+            if state.enough_cycles
             else f"insufficient_resolution: fewer than {tones.MIN_CYCLES_HARMONICS:g} cycles"
         )
     return reasons
 
 
-def _of_machine(measured: Measured, i: int, plan: Plan) -> Reasons:
-    """Reasons of what needs all three phases, which were recorded, in window i."""
-    if not measured.scales[i].any():
-        why = "zero_signal" if not measured.phases[i, :, _PEAK].any() else "constant_signal"
-        groups = ("sequence", "park", "park_2f", *(("unbalance",) if why == "zero_signal" else ()))
-        return dict.fromkeys(groups, why)
-    reasons: Reasons = {}
-    if np.isnan(measured.machine[i, _PARK_RIPPLE]):
-        reasons = dict.fromkeys(("park_ripple_pct", "park_2f"), "no_rotating_field")
+def _of_machine(phases: list[_Phase], machine: _Machine, plan: Plan) -> Reasons:
+    """Reasons of what needs all three phases, which were recorded."""
+    if all(phase.constant for phase in phases):
+        zero = all(phase.zero for phase in phases)
+        groups = ("sequence", "park", "park_2f", *(("unbalance",) if zero else ()))
+        return dict.fromkeys(groups, "zero_signal" if zero else "constant_signal")
+    reasons: Reasons = dict.fromkeys(("park_ripple_pct", "park_2f"), "no_rotating_field") if machine.no_ripple else {}
     if not plan.spectral:
         return reasons | dict.fromkeys(
             ("sequence", "park_2f"), f"insufficient_resolution: {MIN_SPECTRUM} samples needed"
         )
-    found = measured.found[i]
+    found = {phase.found for phase in phases}
     if tones.MEASURED not in found:
         why = _FOUND[tones.TOO_SHORT if tones.TOO_SHORT in found else tones.NO_FUNDAMENTAL]
         return reasons | dict.fromkeys(("sequence", "park_2f"), why)
-    if measured.sequence[i] == tones.NO_POSITIVE:
+    if machine.sequence == tones.NO_POSITIVE:
         reasons |= dict.fromkeys(("i2_i1_pct", "i0_i1_pct"), "no_positive_sequence")
-    if np.isnan(measured.machine[i, _PARK_2F]):
+    if machine.no_park_2f:
         reasons.setdefault("park_2f", "above_nyquist")
     return reasons
 
 
-def explain(measured: Measured, i: int, *, present: tuple[bool, ...], plan: Plan) -> Reasons | None:
-    """Every reason why something of window i is NULL; None when nothing is."""
+def _explain(state: list[int], present: tuple[bool, ...], plan: Plan) -> Reasons:
+    """Every reason why something is NULL in a window of this state."""
+    width = len(_Phase._fields)
+    phases = [_Phase(*state[i * width : (i + 1) * width]) for i in range(3)]
     reasons: Reasons = {}
-    for phase, recorded in enumerate(present):
-        reasons |= _of_phase(measured, i, phase, plan) if recorded else {f"phase_{PHASES[phase]}": "missing_phase"}
+    for phase, found, recorded in zip(PHASES, phases, present, strict=True):
+        reasons |= _of_phase(phase, found, plan) if recorded else {f"phase_{phase}": "missing_phase"}
     if all(present):
-        reasons |= _of_machine(measured, i, plan)
-    else:
-        reasons |= dict.fromkeys(("sequence", "unbalance", "park", "park_2f"), "missing_phase")
-    return reasons or None
+        return reasons | _of_machine(phases, _Machine(*state[3 * width :]), plan)
+    return reasons | dict.fromkeys(("sequence", "unbalance", "park", "park_2f"), "missing_phase")
+
+
+def explain(measured: Measured, *, present: tuple[bool, ...], plan: Plan) -> list[Reasons | None]:
+    """The reasons of every window, None where nothing is NULL. Windows of one state share one dictionary."""
+    if not len(measured.status):
+        return []
+    states, which = np.unique(_states(measured, plan.df), axis=0, return_inverse=True)
+    reasons = [_explain(state.tolist(), present, plan) or None for state in states]
+    return [reasons[i] for i in which]
