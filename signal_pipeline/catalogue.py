@@ -8,6 +8,7 @@ In the formulas x[n] is the window in amperes, z = x - mean(x), X the DFT of z u
 the one-sided power of bin k without the mean (its sum over k is the power of z), f1 the line frequency.
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -122,16 +123,16 @@ def _spectrum() -> Iterator[Feature]:
 def _tones() -> Iterator[Feature]:
     rows = (
         ("line_freq_hz", "Hz", "line frequency f1, interpolated", "(k + 2(|X₊|-|X₋|)/(|X₋|+2|X₀|+|X₊|)) · fs/W"),
-        ("fundamental_amplitude", "A", "amplitude (peak) of the fundamental", "|I1|, I1 fitted at f1 to three bins"),
-        ("fundamental_phase_deg", "°", "phase of the cosine at the window's middle, sample W/2", "arg(I1)"),
+        ("fundamental_amplitude", "A", "amplitude (peak) of the fundamental", "|H1|, H1 fitted at f1 to three bins"),
+        ("fundamental_phase_deg", "°", "phase of the cosine at the window's middle, sample W/2", "arg(H1)"),
     )
     for name, unit, meaning, formula in rows:
         yield Feature(name, unit, meaning, formula, _TONE, "phase", "fundamental")
     meaning = "total harmonic distortion, harmonics 2 to 20"
-    yield Feature("thd_pct", "%", meaning, "100 · sqrt(sum(|Ih|²)) / |I1|", _HARMONICS, "phase", "harmonics")
+    yield Feature("thd_pct", "%", meaning, "100 · sqrt(|H2|² + … + |H20|²) / |H1|", _HARMONICS, "phase", "harmonics")
     for order in HARMONICS:
         meaning = f"amplitude of harmonic {order} against the fundamental"
-        formula = f"100 · |I{order}| / |I1|"
+        formula = f"100 · |H{order}| / |H1|"
         yield Feature(f"harmonic_{order}_pct", "%", meaning, formula, _HARMONICS, "phase", "harmonics")
 
 
@@ -182,3 +183,29 @@ def columns_explained_by(key: str) -> tuple[str, ...]:
     if not found:
         raise KeyError(f"{key!r} names no column, phase or group of features")
     return found
+
+
+def as_markdown() -> str:
+    """The page `docs/features.md`: `python -m signal_pipeline.catalogue > docs/features.md` writes it."""
+    lines = [
+        "# Features",
+        "",
+        "<!-- written by `python -m signal_pipeline.catalogue`; change the catalogue, not this page -->",
+        "",
+        f"{len(COLUMNS)} columns of `features`, a row a window: each phase feature stands there three times, as",
+        "`name_a`, `name_b` and `name_c` (R, S, T). In the formulas x is the window in amperes, z = x - mean(x), X the",
+        "transform of z under a periodic Hann window, P[k] the one-sided power of bin k (none for the mean), f1 the line",
+        "frequency, H the phasors of one phase at its multiples, Ia, Ib, Ic those of the three phases at f1.",
+        "Limits, and what is NULL beyond them: `docs/decisions/0011-null-with-a-reason.md`.",
+    ]
+    for scope, title in (("phase", "Of each phase"), ("machine", "Of the machine")):
+        lines += ["", f"## {title}", "", "| feature | unit | meaning | formula | source |", "|---|---|---|---|---|"]
+        for feature in FEATURES:
+            if feature.scope == scope:
+                cells = (f"`{feature.name}`", feature.unit, feature.meaning, f"`{feature.formula}`", feature.source)
+                lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(as_markdown())

@@ -1,10 +1,11 @@
 """The catalogue agrees with itself and keeps the names that others build on. Not here: what the numbers are."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from signal_pipeline.catalogue import COLUMNS, FEATURES, column_info, columns_explained_by
+from signal_pipeline.catalogue import COLUMNS, FEATURES, as_markdown, column_info, columns_explained_by
 from signal_pipeline.domain import PHASES
 
 
@@ -59,3 +60,10 @@ def test_an_unknown_reason_key_is_an_error() -> None:
 def test_no_group_is_named_like_a_column() -> None:
     groups = {feature.group for feature in FEATURES}
     assert not {f"{group}{suffix}" for group in groups for suffix in ("", "_a", "_b", "_c")} & set(COLUMNS)
+
+
+def test_the_page_of_the_docs_is_what_the_catalogue_says() -> None:
+    page = Path(__file__).parents[1] / "docs" / "features.md"
+    assert page.read_text(encoding="utf-8") == as_markdown(), (
+        "run: python -m signal_pipeline.catalogue > docs/features.md"
+    )
