@@ -1,7 +1,7 @@
 """The words of the system: phases, states, stages and reasons.
 
 Here: closed lists that the database, the pipeline and its readers must agree on. Not here: behaviour.
-Each list is mirrored by a CHECK constraint, and a test compares the two.
+`Status` is mirrored by a CHECK constraint, and a test compares the two; the others live in JSON.
 """
 
 from enum import StrEnum

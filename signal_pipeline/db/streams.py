@@ -4,7 +4,6 @@ A stream has an order, (window_start, raw_id), and one writer at a time: whoever
 events move in one transaction. Not here: what a score is (`anomaly`).
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +12,7 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -49,6 +49,15 @@ class StoredState:
     state: dict[str, Any]
     tracker: dict[str, Any]
     position: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which stored windows a model can read: these columns, of this feature version; and the signals at hand."""
+
+    columns: Sequence[str]
+    feature_version: str
+    signal_ids: Sequence[UUID]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,68 +187,36 @@ def read_barrier(conn: Connection, equipment_id: UUID, *, feature_version: str) 
 def next_windows(
     conn: Connection,
     key: StreamKey,
+    wanted: Wanted,
     *,
-    columns: Sequence[str],
-    feature_version: str,
     after: Position | None,
     barrier: datetime | None,
     since: datetime,
-    signal_ids: Sequence[UUID],
     limit: int,
 ) -> Windows:
     """Up to `limit` windows that the stream has to learn next, in order."""
-    return _windows(
-        conn,
-        key,
-        _NEXT,
-        columns=columns,
-        limit=limit,
-        parameters={
-            "feature_version": feature_version,
-            "after": None if after is None else after.window_start,
-            "after_id": None if after is None else after.raw_id,
-            "barrier": barrier,
-            "since": since,
-            "ids": list(signal_ids),
-        },
-    )
+    where = {
+        "after": None if after is None else after.window_start,
+        "after_id": None if after is None else after.raw_id,
+        "barrier": barrier,
+        "since": since,
+    }
+    return _windows(conn, key, wanted, which=_NEXT, parameters=where | {"limit": limit})
 
 
-def late_windows(
-    conn: Connection,
-    key: StreamKey,
-    *,
-    columns: Sequence[str],
-    feature_version: str,
-    after: Position,
-    signal_ids: Sequence[UUID],
-    limit: int,
-) -> Windows:
-    """Windows of these signals that lie at or before what the stream has learnt already, and have no score."""
-    return _windows(
-        conn,
-        key,
-        _LATE,
-        columns=columns,
-        limit=limit,
-        parameters={
-            "feature_version": feature_version,
-            "after": after.window_start,
-            "after_id": after.raw_id,
-            "ids": list(signal_ids),
-        },
-    )
+def late_windows(conn: Connection, key: StreamKey, wanted: Wanted, *, after: Position, limit: int) -> Windows:
+    """Windows of the signals at hand that lie at or before what the stream has learnt, and have no score."""
+    where = {"after": after.window_start, "after_id": after.raw_id}
+    return _windows(conn, key, wanted, which=_LATE, parameters=where | {"limit": limit})
 
 
-def _windows(
-    conn: Connection, key: StreamKey, which: str, *, columns: Sequence[str], limit: int, parameters: dict[str, Any]
-) -> Windows:
-    unknown = sorted(set(columns) - set(COLUMNS))
-    if unknown:
+def _windows(conn: Connection, key: StreamKey, wanted: Wanted, *, which: str, parameters: dict[str, Any]) -> Windows:
+    if unknown := sorted(set(wanted.columns) - set(COLUMNS)):
         raise ValueError(f"no such features: {', '.join(unknown)}")
-    statement = text(_WINDOWS.format(columns=", ".join(f"f.{name}" for name in columns), which=which))
-    rows = conn.execute(statement, key.as_dict() | parameters | {"limit": limit}).all()
-    values = np.array([row[3:] for row in rows], dtype=np.float64).reshape(len(rows), len(columns))
+    statement = text(_WINDOWS.format(columns=", ".join(f"f.{name}" for name in wanted.columns), which=which))
+    asked = {"feature_version": wanted.feature_version, "ids": list(wanted.signal_ids)}
+    rows = conn.execute(statement, key.as_dict() | asked | parameters).all()
+    values = np.array([row[3:] for row in rows], dtype=np.float64).reshape(len(rows), len(wanted.columns))
     return Windows(
         feature_ids=tuple(row[0] for row in rows),
         raw_ids=tuple(row[1] for row in rows),
@@ -265,7 +242,7 @@ def write_scores(conn: Connection, key: StreamKey, scores: Iterable[NewScore]) -
                     s.score,
                     s.threshold,
                     s.is_anomaly,
-                    json.dumps(clean_json(s.meta)),
+                    Jsonb(clean_json(s.meta)),
                 )
             )
 

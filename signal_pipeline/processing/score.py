@@ -1,20 +1,159 @@
 """Scoring what was extracted, when a model is there; quiet when it is not.
 
-`models/anomaly_detection/latest/manifest.json` switches scoring on. Without it every signal is `scored=0,
-reason=no_manifest`, which is no fault.
+Whoever has finished signals of an equipment drains its stream: every extracted window that has no score yet, in
+(window_start, raw_id) order, up to the first signal that is not extracted yet. Windows behind that one wait for
+whoever finishes it. So neither the number of workers nor the order of claims changes a score. Not here: what a score
+is (`anomaly`), and the stream's rows (`db.streams`).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
 from uuid import UUID
 
-from signal_pipeline.processing.batch import Batch, Outcome, Outcomes
-from signal_pipeline.processing.worker import Worker
+import structlog
+from sqlalchemy import text
 
-MANIFEST = "anomaly_detection/latest/manifest.json"
+from signal_pipeline.anomaly.models import Models, load_latest
+from signal_pipeline.anomaly.reference import Reference
+from signal_pipeline.db import claims
+from signal_pipeline.db.streams import (
+    StreamKey,
+    Wanted,
+    late_windows,
+    lock_stream,
+    next_windows,
+    read_barrier,
+    read_state,
+)
+from signal_pipeline.errors import ManifestError
+from signal_pipeline.processing.batch import Batch, Outcome, Outcomes
+from signal_pipeline.processing.signal_work import current_version
+from signal_pipeline.processing.streams import Stream, fresh_state, learn, score_late
+from signal_pipeline.processing.worker import Worker, retrying
+
+log = structlog.get_logger(__name__)
+
+WINDOWS_A_TRANSACTION = 5000
+"""Bounds memory, and for how long an equipment's lock is held."""
+
+EQUIPMENT = text("""
+    SELECT r.equipment_id, e.name, array_agg(r.id ORDER BY r.id) AS ids
+    FROM raw_signals AS r JOIN equipment AS e ON e.id = r.equipment_id
+    WHERE r.id = ANY(:ids) GROUP BY r.equipment_id, e.name ORDER BY r.equipment_id
+""")
+
+SCORED = text("""
+    SELECT s.raw_id, count(*) AS scored, count(*) FILTER (WHERE s.is_anomaly) AS anomalies, max(s.score) AS highest
+    FROM anomaly_scores AS s
+    WHERE s.raw_id = ANY(:ids) AND s.model_kind = 'stream' AND s.model_version = :version GROUP BY s.raw_id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class _Equipment:
+    """One equipment of a batch: `ours`, its signals that the batch holds; `alive`, those that did not fail."""
+
+    id: UUID
+    name: str
+    ours: tuple[UUID, ...]
+    alive: tuple[UUID, ...]
 
 
 def score_batch(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> Outcomes:
-    """Score the stored windows of `signal_ids`."""
-    if not (worker.settings.models.models_dir / MANIFEST).is_file():
-        return Outcomes(done={i: Outcome({"scored": 0, "reason": "no_manifest"}) for i in signal_ids})
-    raise NotImplementedError("scoring comes with issue 4")
+    """Score the stored windows of `signal_ids`, and whatever waited for one of the batch's signals to be finished.
+
+    Raises `ClaimLost` if another worker took over, and transient database errors that outlast the retries.
+    """
+    try:
+        models = load_latest(worker.settings.models.models_dir)
+    except ManifestError as error:
+        log.warning("manifest.refused", claim=str(batch.token), error=str(error))
+        return _quiet(signal_ids, "manifest_refused")
+    if models is None:
+        return _quiet(signal_ids, "no_manifest")
+    version = current_version(worker.settings.features)
+    if models.feature_version != version:
+        log.warning("manifest.refused", model=models.version, trained_on=models.feature_version, computed=version)
+        return _quiet(signal_ids, "manifest_of_other_features")
+    begun: list[UUID] = []
+    for equipment in _equipment(worker, batch, signal_ids):
+        reference = models.reference(equipment.name)
+        if reference is None:
+            continue
+        _count_attempt(worker, batch, equipment, begun)
+        try:
+            while retrying(partial(_drain, worker, batch, models, equipment, reference)):
+                pass
+        except ManifestError as error:
+            log.warning("manifest.refused", equipment=str(equipment.id), error=str(error))
+    return _told(worker, models, signal_ids)
+
+
+def _count_attempt(worker: Worker, batch: Batch, equipment: _Equipment, begun: list[UUID]) -> None:
+    """Scoring that kills its worker must not go on for ever: it counts as own work of the equipment's first signal."""
+    if equipment.alive:
+        lease, first = worker.settings.claims.claim_lease_seconds, equipment.alive[0]
+        retrying(lambda: claims.start_work(worker.engine, batch.token, first, lease_seconds=lease, ended=begun))
+        begun[:] = [first]
+
+
+def _quiet(signal_ids: Sequence[UUID], reason: str) -> Outcomes:
+    return Outcomes(done={i: Outcome({"scored": 0, "reason": reason}) for i in signal_ids})
+
+
+def _equipment(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> list[_Equipment]:
+    """All equipment of the batch: a signal that failed, too, may be what others have waited for."""
+    alive = set(signal_ids)
+    with worker.engine.connect() as conn:
+        rows = conn.execute(EQUIPMENT, {"ids": list(batch.signal_ids)}).all()
+    return [_Equipment(r.equipment_id, r.name, tuple(r.ids), tuple(i for i in r.ids if i in alive)) for r in rows]
+
+
+def _told(worker: Worker, models: Models, signal_ids: Sequence[UUID]) -> Outcomes:
+    """What people see of each signal; one without scores waits for an earlier recording."""
+    with worker.engine.connect() as conn:
+        rows = conn.execute(SCORED, {"ids": list(signal_ids), "version": models.version})
+        found = {row.raw_id: row for row in rows}
+    outcomes = Outcomes()
+    for i in signal_ids:
+        row = found.get(i)
+        details: dict[str, Any] = {"scored": 0, "reason": "no_reference_or_waiting"}
+        if row is not None:
+            details = {"scored": row.scored, "anomalies": row.anomalies, "highest_score": row.highest}
+        outcomes.done[i] = Outcome(details | {"model_version": models.version})
+    return outcomes
+
+
+def _drain(worker: Worker, batch: Batch, models: Models, equipment: _Equipment, reference: Reference) -> bool:
+    """Move the equipment's stream by one transaction; returns whether there may be more to do."""
+    key = StreamKey(equipment.id, "stream", models.version)
+    settings = worker.settings
+    one = Stream(key, reference, settings.models.anomaly_threshold, timedelta(milliseconds=settings.features.window_ms))
+    wanted = Wanted(models.features, models.feature_version, equipment.ours)
+    with worker.engine.begin() as conn:
+        claims.fence(conn, batch.token, equipment.alive)
+        lock_stream(conn, key)
+        stored = read_state(conn, key) or fresh_state(models, reference)
+        if stored.manifest_hash != models.hash:
+            raise ManifestError(
+                f"the stream of {equipment.name} was begun under another manifest of version {models.version}; "
+                f"`signal-pipeline rescore --equipment {equipment.name}` begins it anew"
+            )
+        if stored.position is not None:
+            late = late_windows(conn, key, wanted, after=stored.position, limit=WINDOWS_A_TRANSACTION)
+            score_late(conn, one, stored, late)
+        barrier = read_barrier(conn, equipment.id, feature_version=models.feature_version)
+        windows = next_windows(
+            conn,
+            key,
+            wanted,
+            after=stored.position,
+            barrier=barrier,
+            since=models.created_at,
+            limit=WINDOWS_A_TRANSACTION,
+        )
+        learn(conn, one, stored, windows)
+    return len(windows) == WINDOWS_A_TRANSACTION

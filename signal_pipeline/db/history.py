@@ -1,0 +1,127 @@
+"""Stored windows of an equipment over a range of time: what models are trained on, and what is scored afterwards.
+
+Unlike `streams`, nothing here has to wait for anything: all of it is final.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from sqlalchemy import Connection, text
+
+from signal_pipeline.db.streams import Position, StreamKey, Windows
+
+EQUIPMENT = text(
+    "SELECT id, name FROM equipment WHERE CAST(:names AS text[]) IS NULL OR name = ANY(:names) ORDER BY name"
+)
+
+_WINDOWS = """
+    SELECT f.id, f.raw_id, f.window_start, {columns}
+    FROM features AS f JOIN raw_signals AS r ON r.id = f.raw_id
+    WHERE f.equipment_id = :equipment_id AND f.feature_version = :feature_version
+      AND r.processing_status = 'completed'
+      AND (CAST(:start AS timestamptz) IS NULL OR f.window_start >= :start)
+      AND (CAST(:end AS timestamptz) IS NULL OR f.window_start < :end)
+      AND (CAST(:after AS timestamptz) IS NULL
+           OR (f.window_start >= :after
+               AND (f.window_start, f.raw_id) > (CAST(:after AS timestamptz), CAST(:after_id AS uuid))))
+      {unscored}
+    ORDER BY f.window_start, f.raw_id LIMIT :limit
+"""
+_UNSCORED = """
+      AND NOT EXISTS (SELECT 1 FROM anomaly_scores AS s
+                      WHERE s.feature_id = f.id AND s.model_kind = :model_kind AND s.model_version = :model_version)
+"""
+
+# Scores, events and state of one stream: a replay begins with none of them.
+FORGET = (
+    text("""
+        DELETE FROM anomaly_scores WHERE equipment_id = :equipment_id AND model_kind = :model_kind
+                                     AND model_version = :model_version
+    """),
+    text("""
+        DELETE FROM anomaly_events WHERE equipment_id = :equipment_id AND model_kind = :model_kind
+                                     AND model_version = :model_version
+    """),
+    text("""
+        DELETE FROM anomaly_states WHERE equipment_id = :equipment_id AND model_kind = :model_kind
+                                     AND model_version = :model_version
+    """),
+)
+
+
+ANOMALIES = text("""
+    SELECT count(*) FROM anomaly_scores
+    WHERE equipment_id = :equipment_id AND model_kind = :model_kind AND model_version = :model_version AND is_anomaly
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Windows of `columns`, computed by `feature_version`, that begin in [start, end); None: no bound."""
+
+    columns: Sequence[str]
+    feature_version: str
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+def find_equipment(conn: Connection, names: Sequence[str] | None) -> dict[str, UUID]:
+    """Ids by name; all equipment for None. Raises `ValueError` naming those that are not there."""
+    found = {row.name: row.id for row in conn.execute(EQUIPMENT, {"names": None if names is None else list(names)})}
+    if missing := sorted(set(names or ()) - set(found)):
+        raise ValueError(f"no such equipment: {', '.join(missing)}")
+    return found
+
+
+def read_windows(
+    conn: Connection, equipment_id: UUID, wanted: Range, *, after: Position | None = None, limit: int
+) -> Windows:
+    """Up to `limit` windows of completed signals, in (window_start, raw_id) order."""
+    return _read(conn, equipment_id, wanted, after, limit=limit, unscored="", parameters={})
+
+
+def unscored_windows(
+    conn: Connection, key: StreamKey, wanted: Range, *, after: Position | None = None, limit: int
+) -> Windows:
+    """The same, of those that the model of `key` has not scored."""
+    return _read(conn, key.equipment_id, wanted, after, limit=limit, unscored=_UNSCORED, parameters=key.as_dict())
+
+
+def _read(
+    conn: Connection,
+    equipment_id: UUID,
+    wanted: Range,
+    after: Position | None,
+    *,
+    limit: int,
+    unscored: str,
+    parameters: dict[str, Any],
+) -> Windows:
+    statement = text(_WINDOWS.format(columns=", ".join(f"f.{name}" for name in wanted.columns), unscored=unscored))
+    where = {
+        "equipment_id": equipment_id,
+        "feature_version": wanted.feature_version,
+        "start": wanted.start,
+        "end": wanted.end,
+        "after": None if after is None else after.window_start,
+        "after_id": None if after is None else after.raw_id,
+        "limit": limit,
+    }
+    rows = conn.execute(statement, parameters | where).all()
+    values = np.array([row[3:] for row in rows], dtype=np.float64).reshape(len(rows), len(wanted.columns))
+    return Windows(tuple(r[0] for r in rows), tuple(r[1] for r in rows), tuple(r[2] for r in rows), values)
+
+
+def count_anomalies(conn: Connection, key: StreamKey) -> int:
+    """How many windows the stream calls anomalous."""
+    return int(conn.execute(ANOMALIES, key.as_dict()).scalar_one())
+
+
+def forget_stream(conn: Connection, key: StreamKey) -> None:
+    """Delete what a stream has written. The caller holds its lock and replays it in the same transaction."""
+    for statement in FORGET:
+        conn.execute(statement, key.as_dict())

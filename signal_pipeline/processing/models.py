@@ -1,0 +1,209 @@
+"""Work on models: training references, the detect pass over stored features, and replaying a stream.
+
+What a person asks for, by command or as a Dagster job; signals that pass are scored by `score`. Numerics live in
+`anomaly`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import numpy as np
+import structlog
+
+from signal_pipeline.anomaly import stream
+from signal_pipeline.anomaly.feature_set import DEFAULT_FEATURES
+from signal_pipeline.anomaly.fitting import fit
+from signal_pipeline.anomaly.models import FLEET, Key, Models, load_latest, publish_models
+from signal_pipeline.anomaly.reference import Reference
+from signal_pipeline.anomaly.tuning import Kind
+from signal_pipeline.db.history import (
+    Range,
+    count_anomalies,
+    find_equipment,
+    forget_stream,
+    read_windows,
+    unscored_windows,
+)
+from signal_pipeline.db.streams import Position, StreamKey, Windows, lock_stream, write_scores
+from signal_pipeline.errors import ManifestError
+from signal_pipeline.processing.signal_work import current_version
+from signal_pipeline.processing.streams import Stream, fresh_state, learn, new_scores
+from signal_pipeline.processing.worker import Worker, retrying
+
+log = structlog.get_logger(__name__)
+
+KINDS: tuple[Kind, ...] = ("stream", "stats")
+CHUNK = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A new version, how many windows each equipment gave to it, and why an equipment could give none."""
+
+    models: Models
+    windows: dict[str, int]
+    refused: dict[str, str]
+
+
+def train(
+    worker: Worker,
+    *,
+    equipment: Sequence[str] | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> Trained:
+    """Fit references on the stored windows of healthy recordings, and make them the latest version.
+
+    Each equipment gets its own; the fleet's default is fitted on all of them together when all are trained or there is
+    none yet. References of other equipment are kept. Raises `ValueError` for equipment that does not exist, and
+    `ManifestError` if nothing could be fitted or another training was faster.
+    """
+    parent = load_latest(worker.settings.models.models_dir)
+    version = current_version(worker.settings.features)
+    wanted = Range(DEFAULT_FEATURES, version, start, end)
+    chosen = _healthy(worker, equipment, wanted)
+    references: dict[Key, Reference] = {}
+    refused: dict[str, str] = {}
+    for name, windows in chosen.items():
+        try:
+            references |= {(name, kind): _fit([windows], kind) for kind in KINDS}
+        except ValueError as error:
+            refused[name] = str(error)
+    if equipment is None or parent is None or parent.references.get((FLEET, "stream")) is None:
+        pooled = [windows for windows in chosen.values() if len(windows)]
+        try:
+            references |= {(FLEET, kind): _fit(pooled, kind) for kind in KINDS}
+        except ValueError as error:
+            refused["(fleet)"] = str(error)
+    if not references:
+        why = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+        raise ManifestError(f"nothing to train on ({why or 'no stored windows in this range'})")
+    models = publish_models(
+        worker.settings.models.models_dir,
+        references=references,
+        features=DEFAULT_FEATURES,
+        feature_version=version,
+        parent=parent,
+        training={"equipment": sorted(chosen), "from": _iso(start), "to": _iso(end)},
+        now=datetime.now(UTC),
+    )
+    log.info("models.trained", version=models.version, equipment=len(chosen), refused=len(refused))
+    return Trained(models, {name: len(windows) for name, windows in chosen.items()}, refused)
+
+
+def _healthy(worker: Worker, equipment: Sequence[str] | None, wanted: Range) -> dict[str, Windows]:
+    with worker.engine.connect() as conn:
+        ids = find_equipment(conn, equipment)
+        return {name: read_windows(conn, i, wanted, limit=1_000_000) for name, i in ids.items()}
+
+
+def _fit(parts: Sequence[Windows], kind: Kind) -> Reference:
+    if not parts:
+        raise ValueError("no stored windows in this range")
+    values = np.concatenate([part.values for part in parts])
+    return fit(DEFAULT_FEATURES, values, [str(raw_id) for part in parts for raw_id in part.raw_ids], kind=kind)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+@dataclass(frozen=True, slots=True)
+class Rescored:
+    """What a pass over stored windows wrote for one equipment."""
+
+    windows: int
+    anomalies: int
+
+
+def detect(
+    worker: Worker,
+    *,
+    equipment: Sequence[str] | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> dict[str, Rescored]:
+    """Score stored windows that `stats` has not scored yet, each for itself; a second pass adds nothing.
+
+    Raises `ManifestError` if there is no model, or it was trained on other features.
+    """
+    models = _require_models(worker)
+    wanted = Range(models.features, models.feature_version, start, end)
+    return {
+        name: retrying(lambda one=one: _detect(worker, one, wanted))  # type: ignore[misc]
+        for name, one in _streams(worker, models, "stats", equipment)
+    }
+
+
+def _detect(worker: Worker, one: Stream, wanted: Range) -> Rescored:
+    found = Rescored(0, 0)
+    after: Position | None = None
+    while True:
+        with worker.engine.begin() as conn:
+            lock_stream(conn, one.key)
+            windows = unscored_windows(conn, one.key, wanted, after=after, limit=CHUNK)
+            if not len(windows):
+                return found
+            state = stream.start(one.reference)
+            scores, _ = stream.score(one.reference, state, windows.values, threshold=one.threshold)
+            rows = new_scores(windows, scores, online=False)
+            write_scores(conn, one.key, rows)
+        after = windows.end
+        found = Rescored(found.windows + len(rows), found.anomalies + sum(row.is_anomaly for row in rows))
+
+
+def rescore(worker: Worker, *, equipment: Sequence[str]) -> dict[str, Rescored]:
+    """Replay the stored windows of each equipment in time order, as if none had ever been late.
+
+    One transaction an equipment, under its stream's lock: readers see the old scores, then the new ones.
+    """
+    models = _require_models(worker)
+    wanted = Range(models.features, models.feature_version)
+    return {
+        name: retrying(lambda one=one: _rescore(worker, models, one, wanted))  # type: ignore[misc]
+        for name, one in _streams(worker, models, "stream", equipment)
+    }
+
+
+def _rescore(worker: Worker, models: Models, one: Stream, wanted: Range) -> Rescored:
+    with worker.engine.begin() as conn:
+        lock_stream(conn, one.key)
+        forget_stream(conn, one.key)
+        state = fresh_state(models, one.reference)
+        count = 0
+        while len(windows := read_windows(conn, one.key.equipment_id, wanted, after=state.position, limit=CHUNK)):
+            state = learn(conn, one, state, windows)
+            count += len(windows)
+        anomalies = count_anomalies(conn, one.key)
+    return Rescored(count, anomalies)
+
+
+def _require_models(worker: Worker) -> Models:
+    models = load_latest(worker.settings.models.models_dir)
+    if models is None:
+        raise ManifestError(f"no model in {worker.settings.models.models_dir}: run `signal-pipeline train` first")
+    version = current_version(worker.settings.features)
+    if models.feature_version != version:
+        raise ManifestError(
+            f"model {models.version} was trained on features of version {models.feature_version}, and the settings "
+            f"compute {version}: train again"
+        )
+    return models
+
+
+def _streams(
+    worker: Worker, models: Models, kind: Kind, equipment: Sequence[str] | None
+) -> Iterator[tuple[str, Stream]]:
+    with worker.engine.connect() as conn:
+        ids: dict[str, UUID] = find_equipment(conn, equipment)
+    settings = worker.settings
+    for name, equipment_id in ids.items():
+        reference = models.reference(name, kind)
+        if reference is None:
+            log.warning("equipment.without_reference", equipment=name, kind=kind)
+            continue
+        key = StreamKey(equipment_id, kind, models.version)
+        window = timedelta(milliseconds=settings.features.window_ms)
+        yield name, Stream(key, reference, settings.models.anomaly_threshold, window)

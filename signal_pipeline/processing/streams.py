@@ -1,0 +1,118 @@
+"""Moving an equipment's stream of scores: what is learnt, what is only scored, and the events that come of it.
+
+The caller holds the stream's lock (`db.streams.lock_stream`); everything written here goes with its transaction. Used
+by scoring as signals pass (`score`) and by replaying (`rescore`).
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection
+
+from signal_pipeline.anomaly import events, stream
+from signal_pipeline.anomaly.models import Models
+from signal_pipeline.anomaly.reference import Reference
+from signal_pipeline.db.streams import (
+    NewScore,
+    StoredState,
+    StreamKey,
+    Windows,
+    write_events,
+    write_scores,
+    write_state,
+)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One equipment's stream: its key, the reference that scores it, the threshold in force (None: the calibrated
+    one), and how long a window is."""
+
+    key: StreamKey
+    reference: Reference
+    threshold: float | None
+    window: timedelta
+
+
+def fresh_state(models: Models, reference: Reference) -> StoredState:
+    """The state of a stream that has not begun."""
+    state, tracker = stream.start(reference), events.Tracker()
+    return StoredState(models.hash, json.loads(state.to_json()), json.loads(tracker.to_json()), None)
+
+
+def learn(conn: Connection, one: Stream, stored: StoredState, windows: Windows) -> StoredState:
+    """Score windows in order; write scores, events and the moved state."""
+    if not len(windows):
+        return stored
+    before = stream.StreamState.from_json(stored.state)
+    scores, after = stream.score(one.reference, before, windows.values, threshold=one.threshold)
+    rows = new_scores(windows, scores)
+    write_scores(conn, one.key, rows)
+    tracker = events.Tracker.from_json(stored.tracker)
+    touched, tracker = events.advance(tracker, _scored(windows, scores, one.window), one.reference.persistence)
+    write_events(conn, one.key, [_event_row(event) for event in touched])
+    moved = StoredState(stored.manifest_hash, json.loads(after.to_json()), json.loads(tracker.to_json()), windows.end)
+    write_state(conn, one.key, moved)
+    anomalies = sum(row.is_anomaly for row in rows)
+    log.info("windows.scored", equipment=str(one.key.equipment_id), windows=len(rows), anomalies=anomalies)
+    return moved
+
+
+def score_late(conn: Connection, one: Stream, stored: StoredState, late: Windows) -> None:
+    """Recordings that arrive after newer ones were learnt: scored from what the equipment settled on, never learnt."""
+    aside = stream.aside(stream.StreamState.from_json(stored.state))
+    for raw_id in dict.fromkeys(late.raw_ids):
+        part = late.of(raw_id)
+        scores, _ = stream.score(one.reference, aside, part.values, threshold=one.threshold)
+        write_scores(conn, one.key, new_scores(part, scores, late=True))
+
+
+def new_scores(windows: Windows, scores: stream.Scores, *, late: bool = False, online: bool = True) -> list[NewScore]:
+    """Rows for the windows that could be scored; `online`, whether they were scored as they passed."""
+    return [
+        NewScore(
+            feature_id=windows.feature_ids[i],
+            raw_id=windows.raw_ids[i],
+            window_start=windows.starts[i],
+            score=float(scores.score[i]),
+            threshold=scores.threshold,
+            is_anomaly=bool(scores.is_anomaly[i]),
+            meta={
+                "online": online,
+                "warming": bool(scores.warming[i]),
+                "late": late,
+                "t2": float(scores.t2[i]),
+                "q": float(scores.q[i]),
+                "top": [[name, share] for name, share in scores.top(i)],
+            },
+        )
+        for i in range(len(windows))
+        if scores.scored[i]
+    ]
+
+
+def _scored(windows: Windows, scores: stream.Scores, length: timedelta) -> list[events.ScoredWindow]:
+    return [
+        events.ScoredWindow(
+            start=windows.starts[i],
+            end=windows.starts[i] + length,
+            score=float(scores.score[i]),
+            threshold=scores.threshold,
+            warming=bool(scores.warming[i]),
+            top=scores.top(i),
+        )
+        for i in range(len(windows))
+        if scores.scored[i]
+    ]
+
+
+def _event_row(event: events.Event) -> dict[str, Any]:
+    fields = asdict(event)
+    start, end = fields.pop("start"), fields.pop("end")
+    features = [[name, share] for name, share in fields.pop("features")]
+    return {"started_at": start, "ended_at": end, "features": features, **fields}
