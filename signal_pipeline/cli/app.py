@@ -7,6 +7,7 @@ from signal_pipeline.cli.demo import demo
 from signal_pipeline.cli.dev import dev
 from signal_pipeline.cli.equipment import equipment_app
 from signal_pipeline.cli.files import ingest, simulate
+from signal_pipeline.cli.models import detect, rescore, train
 from signal_pipeline.cli.queue import partitions_app, process, retry
 from signal_pipeline.cli.setup import warm_up
 from signal_pipeline.cli.watch import health, status
@@ -26,6 +27,9 @@ app.command()(process)
 app.command()(retry)
 app.add_typer(partitions_app, name="partitions")
 app.add_typer(equipment_app, name="equipment")
+app.command()(train)
+app.command()(detect)
+app.command()(rescore)
 app.command()(status)
 app.command()(health)
 app.add_typer(database_app, name="db")

@@ -4,6 +4,7 @@ from dagster import Definitions, in_process_executor, mem_io_manager
 
 from signal_pipeline.orchestration.assets import build_signal_assets
 from signal_pipeline.orchestration.jobs import process_signals
+from signal_pipeline.orchestration.models import anomaly_model, detect_anomalies, rescore_equipment
 from signal_pipeline.orchestration.resources import WorkerFactory, worker_factory, worker_resource
 from signal_pipeline.orchestration.sensors import claim_pending_signals
 from signal_pipeline.settings import Settings
@@ -12,8 +13,8 @@ from signal_pipeline.settings import Settings
 def build_definitions(settings: Settings, *, make_worker: WorkerFactory | None = None) -> Definitions:
     """All of Dagster's definitions on `settings`; `make_worker` replaces how workers are made."""
     return Definitions(
-        assets=[build_signal_assets(signals_a_run=settings.claims.claim_batch_size)],
-        jobs=[process_signals],
+        assets=[build_signal_assets(signals_a_run=settings.claims.claim_batch_size), anomaly_model],
+        jobs=[process_signals, detect_anomalies, rescore_equipment],
         sensors=[claim_pending_signals],
         resources={
             "worker": worker_resource(make_worker or worker_factory(settings)),

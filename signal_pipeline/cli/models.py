@@ -1,0 +1,82 @@
+"""Models by hand: `train`, `detect` and `rescore`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from signal_pipeline.cli.console import out, print_json, readable_errors
+from signal_pipeline.cli.environment import surroundings
+from signal_pipeline.cli.watch import AsJson
+from signal_pipeline.errors import SettingsError
+from signal_pipeline.ingest.recorded_at import parse_time
+from signal_pipeline.observability.logs import configure_logging
+from signal_pipeline.processing import models
+from signal_pipeline.processing.worker import Worker, worker_name
+from signal_pipeline.settings import load_settings
+
+Equipment = Annotated[list[str] | None, typer.Option("--equipment", help="Only this one; may be repeated.")]
+From = Annotated[str | None, typer.Option("--from", help="Windows from this time on (ISO 8601, UTC).")]
+To = Annotated[str | None, typer.Option("--to", help="Windows before this time.")]
+
+
+@contextmanager
+def _worker() -> Iterator[Worker]:
+    with readable_errors():
+        settings = load_settings()
+        configure_logging(settings.app, default_level="ERROR")
+        with surroundings(settings) as here:
+            try:
+                yield Worker(here.engine, settings, worker_name())
+            except ValueError as error:
+                raise SettingsError(str(error)) from error
+
+
+def _time(text: str | None, option: str) -> datetime | None:
+    return None if text is None else parse_time(text, place=option)
+
+
+def train(equipment: Equipment = None, start: From = None, end: To = None, as_json: AsJson = False) -> None:
+    """Fit anomaly models on the stored windows of healthy recordings, and make them the latest version.
+
+    From then on every new signal is scored as it passes. References of other equipment are kept.
+    """
+    with _worker() as worker:
+        trained = models.train(
+            worker, equipment=equipment or None, start=_time(start, "--from"), end=_time(end, "--to")
+        )
+    version = trained.models.version
+    if as_json:
+        print_json({"version": version, "windows": trained.windows, "refused": trained.refused})
+        return
+    out.print(f"model {version} is the latest")
+    for name, n in trained.windows.items():
+        out.print(f"  {name}: {trained.refused.get(name) or f'{n} windows'}", markup=False)
+
+
+def detect(equipment: Equipment = None, start: From = None, end: To = None, as_json: AsJson = False) -> None:
+    """Score stored windows that the `stats` model has not scored yet, outside the stream."""
+    with _worker() as worker:
+        found = models.detect(worker, equipment=equipment or None, start=_time(start, "--from"), end=_time(end, "--to"))
+    _show(found, as_json=as_json)
+
+
+def rescore(
+    equipment: Annotated[list[str], typer.Option("--equipment", help="Whose stream; may be repeated.")],
+    as_json: AsJson = False,
+) -> None:
+    """Replay an equipment's stored windows in time order under the latest model: late recordings find their place."""
+    with _worker() as worker:
+        found = models.rescore(worker, equipment=equipment)
+    _show(found, as_json=as_json)
+
+
+def _show(found: dict[str, models.Rescored], *, as_json: bool) -> None:
+    if as_json:
+        rows: dict[str, Any] = {n: {"windows": r.windows, "anomalies": r.anomalies} for n, r in found.items()}
+        print_json(rows)
+        return
+    for name, one in found.items():
+        out.print(f"{name}: {one.windows} windows scored, {one.anomalies} anomalous", markup=False)

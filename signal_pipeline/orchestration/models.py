@@ -1,0 +1,112 @@
+"""Models in Dagster: the asset that training makes, and the passes over stored features as jobs.
+
+They belong to all signals, so they have no partitions. Run by hand or on a schedule of yours: which recordings are
+healthy is for a person to say.
+"""
+
+from datetime import datetime
+
+from dagster import (
+    AssetExecutionContext,
+    Config,
+    Failure,
+    MaterializeResult,
+    OpExecutionContext,
+    asset,
+    job,
+    op,
+)
+from pydantic import Field
+
+from signal_pipeline.errors import ManifestError
+from signal_pipeline.orchestration import ops
+from signal_pipeline.processing import models
+from signal_pipeline.processing.worker import Worker
+
+
+class RangeConfig(Config):
+    """Whose windows, and from when to when (ISO 8601; naive is UTC)."""
+
+    equipment: list[str] = Field(default=[], description="names; empty: all")
+    start: str = Field(default="", description="windows from this time on; empty: no bound")
+    end: str = Field(default="", description="windows before this time; empty: no bound")
+
+    @property
+    def names(self) -> list[str] | None:
+        return self.equipment or None
+
+    def times(self) -> dict[str, datetime | None]:
+        """Both bounds. Raises `Failure` for a time that is none."""
+        from signal_pipeline.errors import SettingsError
+        from signal_pipeline.ingest.recorded_at import parse_time
+
+        try:
+            return {
+                name: parse_time(text, place=name) if text else None
+                for name, text in (("start", self.start), ("end", self.end))
+            }
+        except SettingsError as error:
+            raise Failure(str(error), allow_retries=False) from error
+
+
+class RescoreConfig(Config):
+    """Whose streams are replayed."""
+
+    equipment: list[str] = Field(description="names")
+
+
+@asset(
+    deps=[ops.FEATURES],
+    group_name="models",
+    kinds={"numpy"},
+    owners=["team:signal-pipeline"],
+    required_resource_keys={"worker"},
+    description="The anomaly model that scores new signals: a reference for each equipment and a fleet default, fitted "
+    "on the stored windows of recordings that a person calls healthy.",
+)
+def anomaly_model(context: AssetExecutionContext, config: RangeConfig) -> MaterializeResult[None]:
+    worker: Worker = context.resources.worker
+    try:
+        trained = models.train(worker, equipment=config.names, **config.times())
+    except (ManifestError, ValueError) as error:
+        raise Failure(str(error), allow_retries=False) from error
+    return MaterializeResult(
+        metadata={
+            "version": trained.models.version,
+            "windows": trained.windows,
+            "refused": trained.refused,
+            "parent": trained.models.parent or "none",
+        }
+    )
+
+
+@op(required_resource_keys={"worker"}, description="Scores stored windows that `stats` has not scored yet.")
+def detect_op(context: OpExecutionContext, config: RangeConfig) -> None:
+    try:
+        found = models.detect(context.resources.worker, equipment=config.names, **config.times())
+    except (ManifestError, ValueError) as error:
+        raise Failure(str(error), allow_retries=False) from error
+    context.add_output_metadata(
+        {name: f"{one.windows} windows, {one.anomalies} anomalous" for name, one in found.items()}
+    )
+
+
+@op(required_resource_keys={"worker"}, description="Replays stored windows in time order under the latest model.")
+def rescore_op(context: OpExecutionContext, config: RescoreConfig) -> None:
+    try:
+        found = models.rescore(context.resources.worker, equipment=config.equipment)
+    except (ManifestError, ValueError) as error:
+        raise Failure(str(error), allow_retries=False) from error
+    context.add_output_metadata(
+        {name: f"{one.windows} windows, {one.anomalies} anomalous" for name, one in found.items()}
+    )
+
+
+@job(description="The detect pass: frozen PCA T² + Q over stored features, outside the stream.")
+def detect_anomalies() -> None:
+    detect_op()
+
+
+@job(description="Gives late recordings their place: an equipment's stream is replayed from the beginning.")
+def rescore_equipment() -> None:
+    rescore_op()

@@ -1,0 +1,35 @@
+"""`train`, `detect` and `rescore` from the command line."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from signal_pipeline_tests.cli.conftest import Run, write_csv
+from signal_pipeline_tests.signals import count
+
+
+def test_a_model_is_trained_and_then_scores_what_comes(
+    engine: Engine, run: Run, as_json: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "pump"
+    for i in range(12):
+        write_csv(folder / f"2025-08-25T12-{i:02}-00Z.csv", rows=10_000, seed=i)
+    run("ingest", str(folder), "--sample-rate", "1000")
+    run("process")
+    assert "no model" in run("detect", code=1).stderr
+    trained = as_json("train", "--equipment", "pump", "--from", "2025-08-25", "--to", "2025-08-26")
+    assert trained["windows"] == {"pump": 12 * 19}
+    write_csv(folder / "2025-08-25T13-00-00Z.csv", rows=10_000, seed=99)
+    run("ingest", str(folder), "--sample-rate", "1000")
+    run("process")
+    assert count(engine, "anomaly_scores") == 19
+    assert as_json("detect")["pump"]["windows"] == 13 * 19
+    assert as_json("detect")["pump"]["windows"] == 0
+    assert as_json("rescore", "--equipment", "pump")["pump"]["windows"] == 13 * 19
+    assert "no such equipment" in run("rescore", "--equipment", "fan", code=1).stderr
+
+
+def test_training_on_nothing_is_refused(run: Run) -> None:
+    assert "nothing to train on" in run("train", code=1).stderr
