@@ -194,8 +194,8 @@ def as_markdown() -> str:
         "",
         f"{len(COLUMNS)} columns of `features`, a row a window: each phase feature stands there three times, as",
         "`name_a`, `name_b` and `name_c` (R, S, T). In the formulas x is the window in amperes, z = x - mean(x), X the",
-        "transform of z under a periodic Hann window, P[k] the one-sided power of bin k (the mean has none), f1 the line",
-        "frequency, H the phasors of one phase at its multiples, Ia, Ib, Ic those of the three phases at f1.",
+        "transform of z under a periodic Hann window, P[k] the one-sided power of bin k (the mean has none), f1 the",
+        "line frequency, H the phasors of one phase at its multiples, Ia, Ib, Ic those of the three phases at f1.",
         "Limits, and what is NULL beyond them: `docs/decisions/0011-null-with-a-reason.md`.",
     ]
     for scope, title in (("phase", "Of each phase"), ("machine", "Of the machine")):

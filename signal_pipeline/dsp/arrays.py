@@ -6,7 +6,6 @@ import numpy.typing as npt
 Float4 = np.float32
 F4 = npt.NDArray[np.float32]
 F8 = npt.NDArray[np.float64]
-C8 = npt.NDArray[np.complex64]
 I1 = npt.NDArray[np.int8]
 I4 = npt.NDArray[np.int32]
 I8 = npt.NDArray[np.int64]

@@ -159,11 +159,13 @@ def _as_block(measured: "Measured", plan: Plan, windows: range, present: Presenc
     numbers = np.asarray(windows, np.int64)[measured.status == 0]
     phases = kept.phases.reshape(len(numbers), 3 * len(PHASE_NAMES))
     rms = kept.phases[:, :, PHASE_NAMES.index("rms")]
-    local = np.concatenate([phases, kept.machine, _unbalance(rms)], axis=1)
+    values = np.concatenate([phases, kept.machine, _unbalance(rms)], axis=1)[:, _order()]
+    lacking = np.isnan(values).any(axis=1)
+    reasons = iter(explain(kept.take(lacking), present=present, plan=plan))
     return FeatureBlock(
         window_numbers=numbers,
         start_rows=numbers * plan.grid.hop_length,
-        values=np.ascontiguousarray(local[:, _order()]),
-        null_reasons=tuple(explain(kept, present=present, plan=plan)),
+        values=np.ascontiguousarray(values),
+        null_reasons=tuple(next(reasons) if null else None for null in lacking),
         skipped={windows[int(i)]: SKIP_REASONS[int(measured.status[i])] for i in np.flatnonzero(measured.status != 0)},
     )

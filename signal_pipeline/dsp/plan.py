@@ -29,8 +29,6 @@ _BAND_BINS: Final = 4
 _CHUNK_SAMPLES: Final = 2**17
 """Samples a phase in one chunk of windows: more spoil the cache, fewer pay the calls. Also the ceiling of memory."""
 
-_MIN_CHUNK: Final = 4
-
 Bands = tuple[tuple[float, float], ...]
 
 
@@ -47,15 +45,6 @@ class Plan:
     @property
     def spectral(self) -> bool:
         return self.grid.window_length >= MIN_SPECTRUM
-
-    @property
-    def rows(self) -> int:
-        """Phases of windows in one call of the transform, which takes them by fours; all of a chunk if short."""
-        return 4 if self.chunk == _MIN_CHUNK else 3 * self.chunk
-
-    @property
-    def n_bins(self) -> int:
-        return self.grid.window_length // 2 + 1
 
     @property
     def df(self) -> float:
@@ -110,5 +99,5 @@ def plan_for(grid: WindowGrid, bands_hz: Bands) -> Plan:
         if reason:
             reasons += [(f"band_power_{index + 1}_{phase}", reason) for phase in "abc"]
     bands.flags.writeable = False
-    chunk = min(64, max(_MIN_CHUNK, _CHUNK_SAMPLES // n // 4 * 4)) if n <= _CHUNK_SAMPLES else 1
+    chunk = min(64, max(4, _CHUNK_SAMPLES // n // 4 * 4)) if n <= _CHUNK_SAMPLES else 1
     return Plan(grid, chunk, _hann(n), bands, tuple(reasons))

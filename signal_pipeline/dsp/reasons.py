@@ -126,10 +126,10 @@ def _explain(state: list[int], present: tuple[bool, ...], plan: Plan) -> Reasons
     return reasons | dict.fromkeys(("sequence", "unbalance", "park", "park_2f"), "missing_phase")
 
 
-def explain(measured: Measured, *, present: tuple[bool, ...], plan: Plan) -> list[Reasons | None]:
-    """The reasons of every window, None where nothing is NULL. Windows of one state share one dictionary."""
+def explain(measured: Measured, *, present: tuple[bool, ...], plan: Plan) -> list[Reasons]:
+    """The reasons of every window, in each of which something is NULL. Windows of one state share one dictionary."""
     if not len(measured.status):
         return []
     states, which = np.unique(_states(measured, plan.df), axis=0, return_inverse=True)
-    reasons = [_explain(state.tolist(), present, plan) or None for state in states]
+    reasons = [_explain(state.tolist(), present, plan) for state in states]
     return [reasons[i] for i in which]

@@ -31,26 +31,36 @@ _SMALLEST: Final = 0x0DA24260  # 1e-30 as the bits of a float32: the logarithm o
 
 
 @compiled
-def _inner_power(bins: F4, factor: Float4, power: F4) -> None:
+def _inner_power(packed: F4, factor: Float4, power: F4) -> None:
     """factor·|X[k] - (X[k-1] + X[k+1])/2|²: the Hann window, applied where it is a sum of three.
 
-    `bins` begins one bin before `power` and ends one after. Indices count from 0: the compiler knows that they are
+    `packed` begins one bin before `power` and ends one after. Indices count from 0: the compiler knows that they are
     not negative, and vectorises.
     """
     half = np.float32(0.5)
     for k in range(power.shape[0]):
-        real = bins[2 * k + 2] - half * (bins[2 * k] + bins[2 * k + 4])
-        imaginary = bins[2 * k + 3] - half * (bins[2 * k + 1] + bins[2 * k + 5])
+        real = packed[2 * k + 2] - half * (packed[2 * k] + packed[2 * k + 4])
+        imaginary = packed[2 * k + 3] - half * (packed[2 * k + 1] + packed[2 * k + 5])
         power[k] = (real * real + imaginary * imaginary) * factor
 
 
 @compiled
-def _last_power(bins: F4, factor: float, even: bool) -> float:
-    """The last bin's: beyond it lies the conjugate of its left neighbour (n even, no twin) or its own."""
-    left, right = bins[-4], bins[-3]
-    if even:
-        return float(((bins[-2] - left) ** 2 + bins[-1] ** 2) * factor / 2)
-    return float(((bins[-2] - left) ** 2 / 4 + (bins[-1] * 1.5 - right / 2) ** 2) * factor)
+def _bin(packed: F4, k: int) -> complex:
+    """X[k] of any k, negative and beyond the last bin too. The mean is none of it."""
+    n = packed.shape[0]
+    place = min(k % n, n - k % n)
+    if place == 0:
+        return 0j
+    value = complex(packed[2 * place - 1], packed[2 * place] if 2 * place < n else np.float32(0))
+    return value if place == k % n else value.conjugate()
+
+
+@compiled
+def _edge_power(packed: F4, factor: float, k: int) -> float:
+    """As `_inner_power`, for a bin with a neighbour at either end."""
+    value = _bin(packed, k) - (_bin(packed, k - 1) + _bin(packed, k + 1)) / 2
+    twins = 1.0 if 2 * k < packed.shape[0] else 0.5
+    return (value.real * value.real + value.imag * value.imag) * factor * twins
 
 
 @compiled
@@ -148,22 +158,24 @@ def _rolloff(power: F4, sums: F8, total: float) -> int:
 
 
 @compiled
-def _shape(bins: F4, samples: int, df: float, power: F4, sums: F8, peaks: I4, out: F8) -> None:
-    """Fill power (K,), `sums` and `peaks` (blocks,) of it, and out (7,), from the plain transform of `samples` samples.
+def _shape(packed: F4, df: float, power: F4, sums: F8, peaks: I4, out: F8) -> None:
+    """Fill power (K,), `sums` and `peaks` (blocks,) of it, and out (7,), from a transform.
 
     Power is one-sided, under the Hann window; the mean's bin has none.
     """
     bits = power.view(np.int32)
     n = power.shape[0]
-    factor = 4 / (3 * float(samples) * samples)
-    power[0], power[-1] = 0, _last_power(bins, factor, samples % 2 == 0)
+    factor = 4 / (3 * float(packed.shape[0]) * packed.shape[0])
+    power[0] = 0
+    for k in (1, n - 2, n - 1):
+        power[k] = _edge_power(packed, factor, k)
     total = first = logs = products = 0.0
     for block in range(sums.shape[0]):
         start = block * _BLOCK
         part = power[start : start + _BLOCK]
-        first_bin, last_bin = max(1, start), min(start + _BLOCK, n - 1)
-        around = bins[2 * first_bin - 2 : 2 * last_bin + 2]
-        _inner_power(around, np.float32(factor), power[first_bin:last_bin])
+        low, high = max(2, start), min(start + _BLOCK, n - 2)
+        if low < high:
+            _inner_power(packed[2 * low - 3 : 2 * high + 1], np.float32(factor), power[low:high])
         sums[block], inner = _sums(part)
         peaks[block] = _largest(bits[start : start + _BLOCK])
         total += sums[block]
@@ -233,14 +245,14 @@ def _read_peak(power: F4, k: int, df: float, scale: float, out: F8) -> None:
 
 
 @compiled
-def describe(bins: F4, scales: F8, bands: I8, n: int, df: float, out: F8) -> None:
+def describe(packed: F4, scales: F8, bands: I8, df: float, out: F8) -> None:
     """Describe the spectra of some windows.
 
-    In: bins (rows, 2K) float32, the plain transform of n samples, real and imaginary parts interleaved; scales
-    (rows,), A, 0 where there is no spectrum; bands (5, 2) bins, empty where low = high; df, Hz between bins. Out:
-    out (rows, 18), NaN where undefined.
+    In: packed (rows, W) float32, the plain transforms: X[0], then real and imaginary part of each bin; scales (rows,),
+    A, 0 where there is no spectrum; bands (5, 2) bins, empty where low = high; df, Hz between bins. Out: out
+    (rows, 18), NaN where undefined.
     """
-    power = np.empty(bins.shape[1] // 2, np.float32)
+    power = np.empty(packed.shape[1] // 2 + 1, np.float32)
     n_blocks = (power.shape[0] + _BLOCK - 1) // _BLOCK
     sums, peaks, best = np.empty(n_blocks), np.empty(n_blocks, np.int32), np.empty(_N_PEAKS, np.int64)
     out[:] = np.nan
@@ -248,7 +260,7 @@ def describe(bins: F4, scales: F8, bands: I8, n: int, df: float, out: F8) -> Non
         scale, row = scales[index], out[index]
         if scale == 0:
             continue
-        _shape(bins[index], n, df, power, sums, peaks, row[:_N_SHAPE])
+        _shape(packed[index], df, power, sums, peaks, row[:_N_SHAPE])
         row[_N_SHAPE - 1] *= scale * scale
         for band in range(_N_BANDS):
             if bands[band, 0] < bands[band, 1]:

@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from signal_pipeline.dsp.arrays import C8, F4, F8, I1, Float4
+from signal_pipeline.dsp.arrays import F4, F8, I1, Float4
 from signal_pipeline.dsp.compiled import compiled
 
 NAMES: Final = (
@@ -42,9 +42,11 @@ _LANES: Final = 128
 
 
 @compiled
-def _bin(bins: C8, k: int) -> complex:
-    """Bin k under the Hann window, times 2; 0 < k < K - 1."""
-    return complex(bins[k]) - (complex(bins[k - 1]) + complex(bins[k + 1])) / 2
+def _bin(packed: F4, k: int) -> complex:
+    """Bin k under the Hann window, times 2; it and its neighbours must be there in full, and none be the mean's."""
+    real = packed[2 * k - 1] - np.float64(packed[2 * k - 3] + packed[2 * k + 1]) / 2
+    imaginary = packed[2 * k] - np.float64(packed[2 * k - 2] + packed[2 * k + 2]) / 2
+    return complex(real, imaginary)
 
 
 @compiled
@@ -62,19 +64,21 @@ def _lines(delta: float) -> tuple[float, float, float]:
 
 
 @compiled
-def _fit(bins: C8, k: int, delta: float, leaks: tuple[complex, complex, complex]) -> complex:
+def _fit(packed: F4, k: int, delta: float, leaks: tuple[complex, complex, complex]) -> complex:
     """Least squares over bins k-1, k, k+1 of the tone at k + delta, `leaks` of other tones taken out first."""
     a, b, c = _lines(delta)
-    total = a * (_bin(bins, k - 1) - leaks[0]) + b * (_bin(bins, k) - leaks[1]) + c * (_bin(bins, k + 1) - leaks[2])
+    total = (
+        a * (_bin(packed, k - 1) - leaks[0]) + b * (_bin(packed, k) - leaks[1]) + c * (_bin(packed, k + 1) - leaks[2])
+    )
     total /= a * a + b * b + c * c
     return total if k % 2 == 0 else -total
 
 
 @compiled
-def _phasor(bins: C8, p: float) -> complex:
+def _phasor(packed: F4, p: float) -> complex:
     """The tone at p bins: exp(iφ)·A·W/2."""
     k = int(np.round(p))
-    return _fit(bins, k, p - k, (0j, 0j, 0j))
+    return _fit(packed, k, p - k, (0j, 0j, 0j))
 
 
 @compiled
@@ -86,11 +90,11 @@ def _leak(scaled: complex, p: float, j: int) -> complex:
 
 
 @compiled
-def _harmonic(bins: C8, p: float, scaled: complex, p1: float) -> complex:
+def _harmonic(packed: F4, p: float, scaled: complex, p1: float) -> complex:
     """As `_phasor`, after the leakage of the fundamental at p1 (`scaled` as in `_leak`) is taken out."""
     k = int(np.round(p))
     leaks = (_leak(scaled, p1, k - 1), _leak(scaled, p1, k), _leak(scaled, p1, k + 1))
-    return _fit(bins, k, p - k, leaks)
+    return _fit(packed, k, p - k, leaks)
 
 
 @compiled
@@ -102,14 +106,16 @@ def _total(squares: F8, low: int, high: int) -> float:
 
 
 @compiled
-def _find_line(bins: C8, total: float, squares: F8) -> tuple[int, float]:
+def _find_line(packed: F4, total: float, squares: F8) -> tuple[int, float]:
     """Status, and the line frequency in bins: the strongest of the bins that `squares` has room for, interpolated.
 
     `total` is the sum of |X[k]|² over all bins; `squares` (last line + 3,) is scratch for those of the lowest.
     """
     squares[0] = 0
-    for j in range(1, squares.shape[0]):
-        value = _bin(bins, j)
+    first = complex(packed[1] - packed[3] / 2, packed[2] - packed[4] / 2)  # beside the mean's bin, which is empty
+    squares[1] = first.real * first.real + first.imag * first.imag
+    for j in range(2, squares.shape[0]):
+        value = _bin(packed, j)
         squares[j] = value.real * value.real + value.imag * value.imag
     k = 1
     for j in range(2, squares.shape[0] - 2):
@@ -126,36 +132,36 @@ def _find_line(bins: C8, total: float, squares: F8) -> tuple[int, float]:
 
 
 @compiled
-def _harmonics(bins: C8, p: float, fundamental: complex, out: F8) -> None:
+def _harmonics(packed: F4, p: float, fundamental: complex, out: F8) -> None:
     """THD and harmonics in % of the fundamental into out (20,); those that the window cannot show stay NaN."""
     if p < MIN_CYCLES_HARMONICS:
         return
     squares = 0.0
     scaled = fundamental * (np.sin(np.pi * p) / np.pi)
     for order in range(2, _LAST_HARMONIC + 1):
-        if np.round(order * p) + 2 > bins.shape[0] - 1:
+        if 2 * (np.round(order * p) + 2) >= packed.shape[0]:
             return
-        share = abs(_harmonic(bins, order * p, scaled, p)) / abs(fundamental)
+        share = abs(_harmonic(packed, order * p, scaled, p)) / abs(fundamental)
         out[order - 1] = 100 * share
         squares += share * share
     out[0] = 100 * np.sqrt(squares)
 
 
 @compiled
-def _phase(bins: C8, p: float, unit: float, df: float, out: F8) -> None:
-    fundamental = _phasor(bins, p)
+def _phase(packed: F4, p: float, unit: float, df: float, out: F8) -> None:
+    fundamental = _phasor(packed, p)
     out[0] = df * p
     out[1] = unit * abs(fundamental)
     out[2] = np.degrees(np.arctan2(fundamental.imag, fundamental.real))
-    _harmonics(bins, p, fundamental, out[3:])
+    _harmonics(packed, p, fundamental, out[3:])
 
 
 @compiled
-def _sequence(bins: C8, p: float, scales: F8, unit: float, out: F8) -> int:
+def _sequence(packed: F4, p: float, scales: F8, unit: float, out: F8) -> int:
     """Sequence components of the three phasors at p, into out (5,). A bin of 1 is scale·unit A."""
-    a = scales[0] * unit * _phasor(bins[0], p)
-    b = scales[1] * unit * _phasor(bins[1], p)
-    c = scales[2] * unit * _phasor(bins[2], p)
+    a = scales[0] * unit * _phasor(packed[0], p)
+    b = scales[1] * unit * _phasor(packed[1], p)
+    c = scales[2] * unit * _phasor(packed[2], p)
     turn = complex(-0.5, np.sqrt(0.75))
     back = np.conj(turn)
     positive = abs(a + turn * b + back * c) / 3
@@ -199,36 +205,37 @@ def _amplitude_at(x: F4, mean: float, weights: F4, p: float, table: F4) -> float
 
 
 @compiled
-def describe(bins: C8, totals: F8, scales: F8, n: int, df: float, low: C8, places: F8, out: F8, found: I1) -> None:
+def describe(packed: F4, totals: F8, scales: F8, df: float, low: F4, places: F8, out: F8, found: I1) -> None:
     """Measure the tones of some phases of some windows.
 
-    In: bins (rows, K) complex64, the plain transform of n samples; totals (rows,), the power under the Hann window in
-    A²; scales (rows,), A, 0 where there is no spectrum; df, Hz between bins. Out: low (rows, last line + 4), the
-    lowest bins, for `combine`; places (rows,), line frequency in bins; out (rows, 23), NaN where undefined; found
-    (rows,), status.
+    In: packed (rows, W) float32, the plain transforms: X[0], then real and imaginary part of each bin; totals (rows,),
+    the power under the Hann window in A²; scales (rows,), A, 0 where there is no spectrum; df, Hz between bins. Out:
+    low (rows, …), the lowest bins, for `combine`; places (rows,), line frequency in bins; out (rows, 23), NaN where
+    undefined; found (rows,), status.
     """
-    squares = np.empty(low.shape[1] - 1)
+    n = packed.shape[1]
+    squares = np.empty((low.shape[1] - 1) // 2)
     out[:] = np.nan
     found[:] = NO_FUNDAMENTAL
     for row in range(scales.shape[0]):
         scale = scales[row]
         for k in range(low.shape[1]):
-            low[row, k] = bins[row, k]
+            low[row, k] = packed[row, k]
         if scale == 0:
             continue
         total = totals[row] / (scale * scale) * (0.75 * n * n)
-        found[row], places[row] = _find_line(bins[row], total, squares)
+        found[row], places[row] = _find_line(packed[row], total, squares)
         if found[row] == MEASURED:
-            _phase(bins[row], places[row], 2 * scale / n, df, out[row])
+            _phase(packed[row], places[row], 2 * scale / n, df, out[row])
 
 
 @compiled
 def combine(
-    low: C8, places: F8, amplitudes: F8, scales: F8, modulus: F4, modulus_means: F8, weights: F4, out: F8, found: I1
+    low: F4, places: F8, amplitudes: F8, scales: F8, modulus: F4, modulus_means: F8, weights: F4, out: F8, found: I1
 ) -> None:
     """What needs all three phases of a window, at the line frequency of the strongest.
 
-    In: low (C, 3, last line + 4) and places (C, 3) of `describe`; amplitudes (C, 3) of the fundamentals, NaN for none;
+    In: low (C, 3, …) and places (C, 3) of `describe`; amplitudes (C, 3) of the fundamentals, NaN for none;
     scales (C, 3), A; modulus (C, W) of Park's vector and its means (C,), 0 where there is none; weights (W,) the Hann
     window. Out: out (C, 6), NaN where undefined; found (C,), status.
     """

@@ -8,7 +8,7 @@ included); rolloff is at 85 % of power; entropy is over ln(bins). Not here: laws
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy import signal, stats
+from scipy import fft, fftpack, signal, stats
 
 from signal_pipeline.dsp.windows import WindowGrid
 from signal_pipeline_tests.dsp.signals import BANDS, Phases, column, extract, motor
@@ -139,3 +139,12 @@ def test_one_window_equals_the_same_window_in_a_batch() -> None:
     for row, start in enumerate(many.start_rows):
         alone = extract(phases[:, start : start + 1000], grid)
         assert alone.values[0] == pytest.approx(many.values[row], rel=1e-6, abs=1e-9, nan_ok=True)
+
+
+@pytest.mark.parametrize("n", [16, 17, 1000, 1001, 25_600])
+def test_the_transform_in_place_gives_the_bits_of_the_usual_one(n: int) -> None:
+    samples = motor(n, fs=1000, noise=1.0)
+    usual = fft.rfft(samples, axis=-1).view(np.float32)
+    packed = fftpack.rfft(samples, axis=-1, overwrite_x=True)
+    assert np.shares_memory(packed, samples)
+    assert np.array_equal(packed[:, 1:], usual[:, 2 : n + 1])
