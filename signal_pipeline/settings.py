@@ -127,7 +127,9 @@ class ClaimSettings(_Group):
     """How signals are taken from the queue, for how long, and how often they are tried."""
 
     claim_strategy: ClaimStrategy = Field(ClaimStrategy.S2, description="s2 takes a batch with SKIP LOCKED")
-    claim_batch_size: int = Field(200, ge=1, le=1000, description="signals a Dagster run")
+    claim_batch_size: int = Field(
+        1000, ge=1, le=1000, description="signals a Dagster run at most; fewer where they are long"
+    )
     claim_lease_seconds: float = Field(60, ge=1, le=3600, description="s a claim lasts; renewed at a third of it")
     claim_max_attempts: int = Field(3, ge=1, le=100, description="tries of a signal's own work, then FAILED crash_loop")
     claim_max_runs: int = Field(2, ge=1, le=64, description="batch runs of one instance at the same time")
@@ -170,6 +172,16 @@ class ModelSettings(_Group):
     )
 
 
+class ForecastSettings(_Group):
+    """Forecasts of each equipment's hourly RMS."""
+
+    forecast_horizon_hours: int = Field(24, ge=1, le=24, description="hours ahead")
+    forecast_history_days: int = Field(90, ge=11, le=3660, description="days of hours that a forecast looks back on")
+    forecast_limit_pct: float = Field(
+        110, gt=0, description="% of the rated current; forecasts give the probability of passing it"
+    )
+
+
 class Settings(BaseModel):
     """All groups. Rooms take the group they need, never this."""
 
@@ -182,6 +194,7 @@ class Settings(BaseModel):
     claims: ClaimSettings = Field(default_factory=ClaimSettings)
     diagnosis: DiagnosisSettings = Field(default_factory=DiagnosisSettings)
     models: ModelSettings = Field(default_factory=ModelSettings)
+    forecast: ForecastSettings = Field(default_factory=ForecastSettings)
 
     @model_validator(mode="after")
     def _production_is_explicit(self) -> Self:

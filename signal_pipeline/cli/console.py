@@ -1,7 +1,7 @@
 """Output of the commands: tables for people, JSON for programs, errors in one line. Nothing is computed here."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -19,9 +19,14 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, default=str))
 
 
+def say(line: str) -> None:
+    """A line on standard error, never folded: a message that is searched for must stand in one piece."""
+    err.print(line, soft_wrap=True)
+
+
 def fail(message: str, code: int = 1) -> NoReturn:
     """One red line on standard error, and the exit code."""
-    err.print(f"[bold red]error[/]: {_plain(message)}")
+    say(f"[bold red]error[/]: {_plain(message)}")
     raise typer.Exit(code)
 
 
@@ -37,5 +42,3 @@ def readable_errors() -> Iterator[None]:
 def _plain(message: str) -> str:
     return message.replace("[", r"\[")
 
-
-Printer = Callable[[], None]

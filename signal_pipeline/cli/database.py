@@ -1,11 +1,14 @@
 """`signal-pipeline db`: migrations, and any other program against the same database."""
 
+import os
+import signal
 import subprocess
 from typing import Annotated
 
 import typer
+from psycopg import pq
 
-from signal_pipeline.cli.console import out, readable_errors
+from signal_pipeline.cli.console import fail, out, readable_errors
 from signal_pipeline.cli.environment import surroundings
 from signal_pipeline.db import migrate
 from signal_pipeline.observability.logs import configure_logging
@@ -27,16 +30,31 @@ def upgrade() -> None:
 
 @database_app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 def run(command: Annotated[list[str], typer.Argument(help="The command and its arguments, after --")]) -> None:
-    """Run COMMAND with DATABASE_URL set, while the database is up.
+    """Run COMMAND with DATABASE_URL and libpq's PGHOST, PGUSER, … set, while the database is up.
 
-    `signal-pipeline db run -- sh -c 'psql "$DATABASE_URL"'`; the URL has the plain `postgresql://` form.
+    `signal-pipeline db run -- psql`; the URL has the plain `postgresql://` form.
     """
     with readable_errors():
         settings = load_settings()
         configure_logging(settings.app, default_level="ERROR")
         with surroundings(settings) as here:
-            environment = here.environment() | {
-                "DATABASE_URL": here.url.replace("postgresql+psycopg://", "postgresql://")
-            }
-            finished = subprocess.run(command, env=environment, check=False)  # noqa: S603  the person's own command
-    raise typer.Exit(finished.returncode)
+            url = here.url.replace("postgresql+psycopg://", "postgresql://")
+            code = _run(command, here.environment() | libpq_variables(url) | {"DATABASE_URL": url})
+    raise typer.Exit(code)
+
+
+def libpq_variables(url: str) -> dict[str, str]:
+    """What `url` says, as the variables that psql, pg_dump and other programs of libpq read by themselves."""
+    options = pq.Conninfo.parse(url.encode())
+    return {os.fsdecode(o.envvar): os.fsdecode(o.val) for o in options if o.envvar and o.val is not None}
+
+
+def _run(command: list[str], environment: dict[str, str]) -> int:
+    """The exit code of the person's command. Ctrl-C is for it (psql cancels a statement), not for us."""
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    try:
+        return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603  the person's own command
+    except OSError as error:
+        fail(f"{command[0]} cannot be run: {error.strerror}", code=127)
+    finally:
+        signal.signal(signal.SIGINT, before)

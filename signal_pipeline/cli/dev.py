@@ -11,7 +11,7 @@ from signal_pipeline.cli.server import Stopped, dagster_server, stoppable
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.settings import load_settings
 
-Port = Annotated[int, typer.Option(help="Of Dagster's UI, on 127.0.0.1.")]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Of Dagster's UI, on 127.0.0.1.")]
 
 
 def dev(port: Port = 3000) -> None:

@@ -56,7 +56,10 @@ def read_rows(file: Path) -> list[Mapping[str, Any]]:
         raise SettingsError(f"{file} cannot be read: {error}") from error
     if file.suffix.lower() in (".yaml", ".yml"):
         return _from_yaml(text, file)
-    return list(csv.DictReader(text.splitlines(), restkey="(more cells than columns)"))
+    rows: list[Mapping[str, Any]] = list(csv.DictReader(text.splitlines(), restkey="(more cells than columns)"))
+    if not rows:
+        raise SettingsError(f"{file} names no motor: a header is needed, and a row for each")
+    return rows
 
 
 def _from_yaml(text: str, file: Path) -> list[Mapping[str, Any]]:

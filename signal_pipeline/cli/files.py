@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from signal_pipeline.cli.console import err, out, print_json, readable_errors
+from signal_pipeline.cli.console import fail, out, print_json, readable_errors, say
 from signal_pipeline.cli.environment import Surroundings, surroundings
 from signal_pipeline.cli.watch import AsJson
 from signal_pipeline.ingest.dialect import CsvDialect
@@ -115,7 +115,11 @@ def load_and_tell(here: Surroundings, paths: Sequence[Path], options: LoadOption
     for report in files:
         reports.append(report)
         if report.outcome is not FileOutcome.NEW:
-            err.print(f"{MARKS[report.outcome]} {escape(report.name)}: {escape(report.message)}")
+            # the message of a stored failure names its file, too: for those who read it elsewhere
+            message = report.message.removeprefix(f"{Path(report.name).name}: ")
+            say(f"{MARKS[report.outcome]} {escape(report.name)}: {escape(message)}")
+    if not reports:
+        say(f"no file whose name ends in .csv in {escape(', '.join(map(str, paths)))}")
     return Loaded(tuple(reports))
 
 
@@ -131,9 +135,12 @@ def simulate(
     """Write a small fleet's recordings: one motor develops a fault, one file has bad cells, one is too short."""
     from signal_pipeline.synthetic import write_fleet
 
-    truth = write_fleet(
-        folder, motors=motors, hours=hours, recordings=recordings, seconds=seconds, fs=sample_rate, seed=seed
-    )
+    try:
+        truth = write_fleet(
+            folder, motors=motors, hours=hours, recordings=recordings, seconds=seconds, fs=sample_rate, seed=seed
+        )
+    except OSError as error:
+        fail(f"{error.filename or folder} cannot be written: {error.strerror}")
     out.print(
         f"{len(truth.recordings)} recordings of {len(truth.motors)} motors in {escape(str(folder))}; "
         f"{truth.developing} develops a fault\n"

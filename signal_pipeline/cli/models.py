@@ -1,4 +1,4 @@
-"""Models by hand: `train`, `detect` and `rescore`."""
+"""Models by hand: `train`, `detect`, `rescore` and `forecast`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +14,7 @@ from signal_pipeline.errors import SettingsError
 from signal_pipeline.ingest.recorded_at import parse_time
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.processing import models
+from signal_pipeline.processing.forecasting import forecast_due
 from signal_pipeline.processing.worker import Worker, worker_name
 from signal_pipeline.settings import load_settings
 
@@ -71,6 +72,20 @@ def rescore(
     with _worker() as worker:
         found = models.rescore(worker, equipment=equipment)
     _show(found, as_json=as_json)
+
+
+def forecast(equipment: Equipment = None, as_json: AsJson = False) -> None:
+    """Forecast the hourly RMS of all equipment with new hours, a day ahead."""
+    with _worker() as worker:
+        found = forecast_due(worker, equipment=equipment or None)
+    if as_json:
+        print_json({name: {"issued": list(one.issued), "refused": one.refused} for name, one in found.items()})
+        return
+    for name, one in found.items():
+        refused = ", ".join(f"{quantity} refused ({why})" for quantity, why in one.refused.items())
+        out.print(f"{name}: {', '.join([*one.issued, refused] if refused else one.issued)}", markup=False)
+    if not found:
+        out.print("no equipment has hours that no forecast has seen")
 
 
 def _show(found: dict[str, models.Rescored], *, as_json: bool) -> None:

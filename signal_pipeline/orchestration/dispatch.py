@@ -7,9 +7,20 @@ key. A claim whose run waits in the queue is kept alive by the sensor. A claim w
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate
+from math import ceil
 from uuid import UUID
 
 from signal_pipeline.db.claims import Claim, OwnClaim
+
+SAMPLES_A_RUN = 120_000_000
+"""Of a phase: about half a minute of one core."""
+
+SAMPLES_WORTH_A_RUN = SAMPLES_A_RUN // 4
+"""Less than this is not shared between runs: each takes seconds of a core before its first signal."""
+
+SIGNAL_IN_SAMPLES = 50_000
+"""What a signal costs besides its samples (its rows, its transactions), measured in samples."""
 
 
 class RunStage(StrEnum):
@@ -42,3 +53,15 @@ def plan(own: Sequence[OwnClaim], runs: Mapping[UUID, RunStage], *, max_runs: in
     cancelled = tuple(c.claim.token for c in own if runs.get(c.claim.token) is RunStage.CANCELLED)
     room = max_runs - len(ask_again) - len(waiting)
     return Plan(ask_again, waiting, cancelled, max(0, room))
+
+
+def signals_a_run(samples: Sequence[int], *, runs: int, at_most: int) -> int:
+    """How many signals to claim for the next of `runs` runs, so that short recordings make runs as long as long ones.
+
+    `samples` are the samples per phase of the signals that wait, in the order of the claim. A small backlog is shared
+    evenly between the runs; a large one is cut where a run has enough. 1 to `at_most`.
+    """
+    costs = [count + SIGNAL_IN_SAMPLES for count in samples]
+    budget = min(SAMPLES_A_RUN, max(SAMPLES_WORTH_A_RUN, ceil(sum(costs) / runs)))
+    fitting = sum(total <= budget for total in accumulate(costs))
+    return max(1, min(fitting, at_most))

@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from signal_pipeline.db import claims
 from signal_pipeline.db.claims import Claim
+from signal_pipeline.orchestration.fetch import fetch
 from signal_pipeline.orchestration.partitions import place_keys, stretches
 from signal_pipeline.orchestration.sensors import range_tags
 from signal_pipeline.processing.heartbeat import Heartbeat
@@ -43,11 +44,7 @@ def drain(
     """
     processed = 0
     while True:
-        got = retrying(
-            lambda: claims.claim_pending(worker.engine, settings=worker.settings.claims, claimed_by=worker.name)
-        )
-        for signal_id in got.crash_looped:
-            log.error("signal.crash_loop", signal=str(signal_id))
+        got = retrying(lambda: fetch(worker))
         if got.claims:
             processed += _run(job, instance, worker, got.claims, on_batch)
         elif wait and _unfinished(worker):

@@ -9,10 +9,13 @@ from datetime import datetime
 from dagster import (
     AssetExecutionContext,
     Config,
+    DefaultScheduleStatus,
     Failure,
     MaterializeResult,
     OpExecutionContext,
+    ScheduleDefinition,
     asset,
+    define_asset_job,
     job,
     op,
 )
@@ -21,6 +24,7 @@ from pydantic import Field
 from signal_pipeline.errors import ManifestError
 from signal_pipeline.orchestration import ops
 from signal_pipeline.processing import models
+from signal_pipeline.processing.forecasting import forecast_due
 from signal_pipeline.processing.worker import Worker
 
 
@@ -78,6 +82,36 @@ def anomaly_model(context: AssetExecutionContext, config: RangeConfig) -> Materi
             "parent": trained.models.parent or "none",
         }
     )
+
+
+@asset(
+    deps=[ops.HOURLY],
+    group_name="models",
+    kinds={"postgres", "numpy"},
+    owners=["team:signal-pipeline"],
+    required_resource_keys={"worker"},
+    description="Each equipment's hourly RMS a day ahead, with 80 and 95 % intervals and the probability of passing a "
+    "share of the rated current. Best effort: one series that cannot be forecast keeps no other from it.",
+)
+def forecasts(context: AssetExecutionContext) -> MaterializeResult[None]:
+    found = forecast_due(context.resources.worker)
+    issued = sum(len(one.issued) for one in found.values())
+    refused = {name: one.refused for name, one in found.items() if one.refused}
+    return MaterializeResult(metadata={"equipment": len(found), "issued": issued, "refused": refused})
+
+
+forecast_job = define_asset_job(
+    "forecast_hours", selection=[forecasts], description="Issues forecasts after new hours."
+)
+
+# On by default: it costs a query when no hour is new, and nobody misses a forecast that was never started.
+forecast_hourly = ScheduleDefinition(
+    name="forecast_hourly",
+    job=forecast_job,
+    cron_schedule="5 * * * *",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Five minutes past each hour, when the hour before is most likely complete.",
+)
 
 
 @op(required_resource_keys={"worker"}, description="Scores stored windows that `stats` has not scored yet.")

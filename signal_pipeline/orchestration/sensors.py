@@ -23,6 +23,7 @@ from dagster import (
 from signal_pipeline.db import claims
 from signal_pipeline.db.claims import Claim
 from signal_pipeline.orchestration.dispatch import RunStage, plan
+from signal_pipeline.orchestration.fetch import fetch
 from signal_pipeline.orchestration.jobs import PROCESS_SIGNALS
 from signal_pipeline.orchestration.partitions import RANGE_END, RANGE_START, Stretch, place_keys, stretches
 from signal_pipeline.orchestration.run_state import CLAIM_TAG
@@ -84,10 +85,8 @@ def tick(instance: DagsterInstance, worker: Worker) -> list[RunRequest]:
 def _claim(worker: Worker, batches: int) -> list[Claim]:
     """Up to `batches` fetches; one that finds poison brings claims of single signals besides its batch."""
     taken: list[Claim] = []
-    for _ in range(batches):
-        got = claims.claim_pending(worker.engine, settings=worker.settings.claims, claimed_by=worker.name)
-        for signal_id in got.crash_looped:
-            log.error("signal.crash_loop", signal=str(signal_id))
+    for runs in range(batches, 0, -1):
+        got = fetch(worker, runs=runs)
         if not got.claims:
             break
         taken += got.claims
