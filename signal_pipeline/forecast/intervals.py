@@ -40,8 +40,9 @@ def rescaled(errors: F8, rest: F8) -> F8:
 def bounds(errors: F8, level: float) -> tuple[F8, F8]:
     """What to add to a forecast for its lower and its upper bound at `level`, (horizon,) each; lower <= 0 <= upper.
 
-    `errors` (rows, horizon) are actual - forecast, NaN = unknown. The upper bound is the ceil((m + 1)(1 - tail))-th
-    smallest of a horizon's m errors, the lower one the same of their negatives. `ValueError` when m is too small.
+    `errors` (rows, horizon) are actual - forecast, NaN = unknown. The upper bound is the ceil(m (1 + 1/k)(1 - tail))-th
+    smallest of a horizon's m errors, k of them independent; the lower one the same of their negatives. `ValueError`
+    when m is too small.
     """
     if (fewest := int(np.isfinite(errors).sum(axis=0).min())) < needed_errors(level):
         raise ValueError(f"{fewest} past errors; intervals of {level} need {needed_errors(level)} at every horizon")
@@ -53,6 +54,9 @@ def bounds(errors: F8, level: float) -> tuple[F8, F8]:
 def _upper(errors: F8, tail: float) -> F8:
     ordered = np.sort(errors, axis=0)  # NaN sorts last
     count = np.isfinite(errors).sum(axis=0)
-    rank = np.minimum(np.ceil(np.round((count + 1) * (1 - tail), 9)).astype(np.int64), count) - 1
+    # forecasts h hours ahead from neighbouring origins share hours, so that every h/2-th error says something new
+    independent = count / np.maximum(1.0, np.arange(1, errors.shape[1] + 1) / 2)
+    wanted = np.ceil(np.round(count * (1 + 1 / independent) * (1 - tail), 9)).astype(np.int64)
+    rank = np.minimum(wanted, count) - 1
     chosen: F8 = ordered[rank, np.arange(errors.shape[1])]
     return chosen

@@ -121,13 +121,11 @@ def _blend(values: F8, basis: _Basis, origins: I8, horizon: int) -> F8:
     refit before it.
     """
     n, n_replayed = len(values), (len(origins) - 1) // DAY
-    grams, moments, counts = _daily_sums(values, basis, horizon, min(n // DAY, FIT_DAYS + n_replayed))
-    weights = np.stack(
-        [
-            _solve(*(part[max(0, end - FIT_DAYS) : end].sum(axis=0) for part in (grams, moments, counts)))
-            for end in range(len(grams) - n_replayed, len(grams) + 1)
-        ]
-    )  # (days, horizon, features)
+    days = min(n // DAY, FIT_DAYS + n_replayed)
+    sums_by_day = _daily_sums(values, basis, horizon, days)
+    ends = range(days - n_replayed, days + 1)
+    sums = (np.stack([part[max(0, end - FIT_DAYS) : end].sum(axis=0) for end in ends]) for part in sums_by_day)
+    weights = _solve(*sums)  # (days, horizon, features)
     day = np.minimum(np.arange(len(origins)) // DAY, n_replayed)
     p = basis.departures.shape[1]
     hours = origins[:, None] + np.arange(horizon)
@@ -155,10 +153,10 @@ def _daily_sums(values: F8, basis: _Basis, horizon: int, days: int) -> tuple[F8,
 
 
 def _solve(gram: F8, moment: F8, count: F8) -> F8:
-    """Ridge weights (horizon, k); columns of no power, and horizons of no hours, weigh nothing."""
-    power = np.sqrt(np.einsum("hkk->hk", gram))
+    """Ridge weights (…, k); columns of no power, and horizons of no hours, weigh nothing."""
+    power = np.sqrt(np.diagonal(gram, axis1=-2, axis2=-1))
     scale = np.where(power > 0, power, 1.0)
     penalty = RIDGE * (1 + PRIOR_HOURS / np.maximum(count, 1.0))
-    normal = gram / scale[:, :, None] / scale[:, None, :] + penalty[:, None, None] * np.eye(gram.shape[1])
-    weights: F8 = np.linalg.solve(normal, (moment / scale)[:, :, None])[:, :, 0] / scale
+    normal = gram / scale[..., :, None] / scale[..., None, :] + penalty[..., None, None] * np.eye(gram.shape[-1])
+    weights: F8 = np.linalg.solve(normal, (moment / scale)[..., None])[..., 0] / scale
     return weights
