@@ -1,0 +1,45 @@
+"""One fetch from the queue: as many signals as make a run last, for the sensor and for `drain` alike.
+
+How many, is decided in `dispatch`; how they are claimed, in `db.claims`.
+"""
+
+import structlog
+from sqlalchemy import text
+
+from signal_pipeline.db import claims
+from signal_pipeline.db.claims import Claimed
+from signal_pipeline.orchestration.dispatch import signals_a_run
+from signal_pipeline.processing.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+# The order of the claim, and its indexes. A hint only: another worker may take these first. A signal whose samples are
+# still in their CSV may be as long as a batch of it.
+WAITING = text("""
+    (SELECT coalesce(samples_count, :unknown) FROM raw_signals
+     WHERE processing_status = 'processing' AND lease_expires_at < now() ORDER BY lease_expires_at LIMIT :n)
+    UNION ALL
+    (SELECT coalesce(samples_count, :unknown) FROM raw_signals
+     WHERE processing_status = 'pending' ORDER BY created_at, id LIMIT :n)
+    LIMIT :n
+""")
+
+
+def fetch(worker: Worker, *, runs: int = 1) -> Claimed:
+    """Claim for the next of `runs` runs up to CLAIM_BATCH_SIZE signals, fewer where they are long.
+
+    Poison that was met is logged.
+    """
+    at_most = worker.settings.claims.claim_batch_size
+    parameters = {"n": at_most * runs, "unknown": worker.settings.ingest.csv_batch_size}
+    with worker.engine.connect() as conn:
+        samples = conn.execute(WAITING, parameters).scalars().all()
+    got = claims.claim_pending(
+        worker.engine,
+        settings=worker.settings.claims,
+        claimed_by=worker.name,
+        limit=signals_a_run(samples, runs=runs, at_most=at_most),
+    )
+    for signal_id in got.crash_looped:
+        log.error("signal.crash_loop", signal=str(signal_id))
+    return got
