@@ -1,7 +1,9 @@
 """Which features a model looks at, unless somebody says otherwise.
 
 Those that change with a motor's health and hold still with its running: shape, harmonics, asymmetry. Left out: angles
-and frequencies of peaks (they jump), extremes (they are noise), and most of what is a sum of the others.
+and frequencies of peaks (they jump), extremes (they are noise), the zero sequence (three wires carry none: what is
+measured are the sensors), and most of what is a sum of the others. Those of the machine stand in front: a reference
+of few recordings learns the first ones only (`fitting.fit`).
 """
 
 import hashlib
@@ -29,9 +31,16 @@ PER_PHASE: Final = (
     "harmonic_11_pct",
     "harmonic_13_pct",
 )
-ACROSS_PHASES: Final = ("i2_i1_pct", "i0_i1_pct", "unbalance_pct", "park_ripple_pct", "park_2f_pct")
+ACROSS_PHASES: Final = (
+    "i2_i1_pct",
+    "unbalance_pct",
+    "park_ripple_pct",
+    "park_2f_pct",
+    "seq_pos_amplitude",
+    "seq_neg_amplitude",
+)
 
-DEFAULT_FEATURES: Final = tuple(f"{name}_{phase}" for name in PER_PHASE for phase in "abc") + ACROSS_PHASES
+DEFAULT_FEATURES: Final = ACROSS_PHASES + tuple(f"{name}_{phase}" for name in PER_PHASE for phase in "abc")
 
 
 def unknown_features(features: Sequence[str]) -> tuple[str, ...]:

@@ -11,11 +11,12 @@ import numpy as np
 from signal_pipeline.anomaly.arrays import F8, I8, Bools
 from signal_pipeline.anomaly.calibration import calibrate
 from signal_pipeline.anomaly.covariance import fit_shape
-from signal_pipeline.anomaly.folds import split_folds
+from signal_pipeline.anomaly.folds import MAX_FOLDS, split_folds
 from signal_pipeline.anomaly.reference import Dropped, Reference, Scaler, Shape
 from signal_pipeline.anomaly.stream import StreamState, advance
 from signal_pipeline.anomaly.tuning import (
     FALSE_EVENTS_PER_1000,
+    FEATURES_PER_FOLD,
     MAX_MISSING,
     TUNINGS,
     Kind,
@@ -41,7 +42,9 @@ def fit(
     """A reference from `values` float64 (n, len(features)), healthy windows in time order, NaN = NULL.
 
     `recordings` names the recording of each window. A feature that is missing in more than 5 % of the windows or
-    never changes takes no part. Scaling and shape behind the calibration's scores come from other folds only.
+    never changes takes no part; with fewer than twelve recordings (but more than one, which is cut into twelve
+    stretches) only the first `FEATURES_PER_FOLD` features a recording do, so put those that say most in front. Scaling
+    and shape behind the calibration's scores come from other folds only.
 
     Raises `ValueError`, naming what is missing, where the windows are too few or hold nothing that varies.
     """
@@ -51,8 +54,10 @@ def fit(
     if values.shape != (len(recordings), len(features)):
         raise ValueError(f"values have the shape {values.shape}, not {(len(recordings), len(features))}")
     folds = split_folds(recordings)
-    scaler = fit_scaler(features, values)
-    left_out = [_score_left_out(features, values, folds, fold, chosen) for fold in np.unique(folds)]
+    n_folds = int(folds.max()) + 1
+    scaler = fit_scaler(features, values, at_most=FEATURES_PER_FOLD * n_folds if n_folds < MAX_FOLDS else None)
+    used = values[:, scaler.columns]
+    left_out = [_score_left_out(scaler.used, used, folds, fold, chosen) for fold in np.unique(folds)]
     return Reference(
         kind=kind,
         scaler=scaler,
@@ -65,11 +70,13 @@ def fit(
     )
 
 
-def fit_scaler(features: Sequence[str], values: F8) -> Scaler:
-    """Medians and robust standard deviations of the features that vary and are there."""
+def fit_scaler(features: Sequence[str], values: F8, *, at_most: int | None = None) -> Scaler:
+    """Medians and robust standard deviations of the features that vary and are there, of the first `at_most` such."""
     finite = np.where(np.isfinite(values), values, np.nan)
     dropped: dict[str, Dropped] = {}
-    columns, centres, scales = [], [], []
+    columns: list[int] = []
+    centres: list[float] = []
+    scales: list[float] = []
     for column, name in enumerate(features):
         x = finite[:, column]
         x = x[~np.isnan(x)]
@@ -79,6 +86,9 @@ def fit_scaler(features: Sequence[str], values: F8) -> Scaler:
         scale = _robust_scale(x)
         if scale == 0:
             dropped[name] = Dropped.CONSTANT
+            continue
+        if at_most is not None and len(columns) >= at_most:
+            dropped[name] = Dropped.SURPLUS
             continue
         columns.append(column)
         centres.append(float(np.median(x)))

@@ -20,9 +20,10 @@ class Dropped(StrEnum):
 
     MISSING = "missing"
     CONSTANT = "constant"
+    SURPLUS = "surplus"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Scaler:
     """Robust scaling of a feature set. `columns` are the places of the used features in `features`, `centre` and
     `scale` (d,) their median and robust standard deviation, in each feature's own unit."""
@@ -33,7 +34,7 @@ class Scaler:
     scale: F8
     dropped: dict[str, Dropped]
 
-    @property
+    @cached_property
     def used(self) -> tuple[str, ...]:
         """Names of the features that take part, in the order of every (…, d) array."""
         return tuple(self.features[column] for column in self.columns)

@@ -96,3 +96,7 @@ FALSE_EVENTS_PER_1000: Final = 1.0
 
 MAX_MISSING: Final = 0.05
 """A feature that is missing in a larger share of the training windows takes no part."""
+
+FEATURES_PER_FOLD: Final = 2
+"""So many features are learnt for each of a few recordings. How features differ between recordings is seen once a
+recording; a model of many features then calibrates itself to a threshold that no fault reaches."""

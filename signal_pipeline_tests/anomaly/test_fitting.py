@@ -33,13 +33,27 @@ def test_the_same_windows_give_the_same_reference(machine: Machine) -> None:
 
 
 def test_constant_and_missing_features_take_no_part(machine: Machine) -> None:
-    values, names = machine.recordings(3)
+    values, names = machine.recordings(12, 20)
     values[:, 0] = 4.5
     values[: len(values) // 10, 3] = np.nan
     values[5, 7] = np.nan
     reference = fit(FEATURES, values, names)
     assert reference.scaler.dropped == {"feature_0": Dropped.CONSTANT, "feature_3": Dropped.MISSING}
     assert reference.scaler.used == tuple(f for f in FEATURES if f not in {"feature_0", "feature_3"})
+
+
+@pytest.mark.parametrize(("recordings", "used"), [(1, 12), (2, 4), (3, 6), (12, 12)])
+def test_few_recordings_teach_only_the_first_features(machine: Machine, recordings: int, used: int) -> None:
+    values, names = machine.recordings(recordings)
+    reference = fit(FEATURES, values, names)
+    assert reference.scaler.used == FEATURES[:used]
+    assert reference.scaler.dropped == dict.fromkeys(FEATURES[used:], Dropped.SURPLUS)
+
+
+def test_a_feature_without_content_does_not_take_the_place_of_another(machine: Machine) -> None:
+    values, names = machine.recordings(2)
+    values[:, 0] = 4.5
+    assert fit(FEATURES, values, names).scaler.used == FEATURES[1:5]
 
 
 def test_scaling_ignores_a_few_wild_windows() -> None:
@@ -103,11 +117,14 @@ def test_differences_between_recordings_count_as_healthy_variation() -> None:
     assert np.abs(left_out_deviations(smoothed, folds * 0)).max() == 5
 
 
-def test_shrinkage_agrees_with_scikit_learn() -> None:
-    theirs = pytest.importorskip("sklearn.covariance", reason="scikit-learn is a peer of the benchmarks").ledoit_wolf
-    for n, d in ((30, 12), (200, 5), (1000, 40)):
+def test_shrinkage_is_the_formula_of_its_source_row_by_row() -> None:
+    for n, d in ((30, 12), (200, 5)):
         x = np.random.default_rng(n).normal(size=(n, d)) * np.linspace(1, 3, d)
-        assert ledoit_wolf(x) == pytest.approx(theirs(x, assume_centered=True)[1], rel=1e-9)
+        sample = x.T @ x / n
+        noise = sum(np.linalg.norm(np.outer(row, row) - sample) ** 2 for row in x) / n**2
+        distance = np.linalg.norm(sample - sample.trace() / d * np.eye(d)) ** 2
+        assert 0 < ledoit_wolf(x) < 1
+        assert ledoit_wolf(x) == pytest.approx(noise / distance, rel=1e-9)
 
 
 def test_persistent_is_the_kth_largest_of_the_last_n() -> None:
