@@ -1,6 +1,7 @@
 """A real `dagster dev` on databases of its own, and its GraphQL API as the UI uses it. Not here: tests."""
 
 import json
+import re
 import socket
 import time
 import urllib.request
@@ -50,6 +51,25 @@ query State($id: String!) {
 }
 """
 RUN = "query Run($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+ERRORS = """
+query Errors($id: ID!) {
+  logsForRun(runId: $id) { ... on EventConnection { events {
+    ... on ExecutionStepFailureEvent { error { message causes { message } } }
+    ... on RunFailureEvent { message error { message causes { message } } } } } }
+}
+"""
+MESSAGES = """
+query Messages($id: ID!) {
+  logsForRun(runId: $id) { ... on EventConnection { events { ... on EngineEvent { message } } } }
+}
+"""
+EXECUTE_AGAIN = """
+mutation Again($params: ReexecutionParams!) {
+  launchPipelineReexecution(reexecutionParams: $params) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+  }
+}
+"""
 ACTIVE = "query Active($tags: RunsFilter) { runsOrError(filter: $tags) { ... on Runs { results { runId status } } } }"
 TERMINATE = "mutation Stop($id: String!) { terminateRun(runId: $id) { __typename } }"
 ADD_KEY = """
@@ -124,6 +144,22 @@ class Ui:
 
         wait_until(over)
         return status
+
+    def execute_again(self, run_id: str, strategy: str) -> str:
+        """The buttons "Re-execute all" (ALL_STEPS) and "from failure" (FROM_FAILURE); returns the new run's id."""
+        return str(self.ask(EXECUTE_AGAIN, params={"parentRunId": run_id, "strategy": strategy})["run"]["runId"])
+
+    def errors(self, run_id: str) -> str:
+        """What a failed run and its steps say."""
+        return "\n".join(json.dumps(event) for event in self.ask(ERRORS, id=run_id)["events"] if event)
+
+    def pid(self, run_id: str) -> int:
+        """The process that a started run works in."""
+        events = self.ask(MESSAGES, id=run_id)["events"]
+        found = re.search(r"in process \(pid: (\d+)\)", json.dumps(events))
+        if found is None:
+            raise RuntimeError(f"run {run_id} does not say where it works: {events}")
+        return int(found[1])
 
     def runs(self, *statuses: str) -> list[str]:
         found = self.ask(ACTIVE, tags={"statuses": statuses})["results"]

@@ -17,7 +17,7 @@ from signal_pipeline.orchestration.resources import instance_name
 from signal_pipeline.orchestration.run_state import CLAIM_TAG
 from signal_pipeline.orchestration.sensors import STAGES, claim_pending_signals, tick
 from signal_pipeline.processing.worker import Worker
-from signal_pipeline.settings import ClaimSettings, DatabaseSettings, Settings
+from signal_pipeline.settings import ClaimSettings, ClaimStrategy, DatabaseSettings, Settings
 from signal_pipeline_tests.signals import change, expire, failures, insert_signals, row, statuses, value
 
 Submit = Callable[..., list[DagsterRun]]
@@ -70,11 +70,13 @@ def assert_each_range_holds_its_own_claim(
     assert sum(len(keys) for keys in found.values()) == sum(len(ids) for ids in held.values())
 
 
+@pytest.mark.parametrize("strategy", ClaimStrategy)
 def test_a_tick_claims_as_many_batches_as_there_are_slots(
-    engine: Engine, instance: DagsterInstance, worker: Worker
+    engine: Engine, instance: DagsterInstance, strategy: ClaimStrategy
 ) -> None:
+    settings = ClaimSettings(claim_batch_size=3, claim_max_runs=2, claim_strategy=strategy)
     ids = insert_signals(engine, 8)
-    requests = tick(instance, worker)
+    requests = tick(instance, Worker(engine, Settings(claims=settings), "test-host/instance"))
     assert [len(keys) for _, keys in ranges(instance, requests)] == [3, 3]
     assert list(instance.get_dynamic_partitions(PARTITIONS_NAME)) == [str(i) for i in ids[:6]]
     assert_each_range_holds_its_own_claim(engine, instance, requests)

@@ -1,9 +1,11 @@
 """The daemon, the UI's API and real run processes: sensor runs, a person's runs, backfills, a cancelled run.
 
-One server for the module. Each test works on signals of its own, so that their order does not matter.
+One server for the module, and signals that its sensor has processed before the first test. Each test has its own, so
+that the tests' order does not matter.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -35,12 +37,18 @@ SLOW_START = """
 """
 
 
+class Signals(NamedTuple):
+    good: list[UUID]
+    bad: list[UUID]
+
+
 @pytest.fixture(scope="module")
 def ui(server_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     """The server with its UI; afterwards none of its processes is left."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch, database(server_url, template_database) as url:
         patch.setenv("CLAIM_BATCH_SIZE", str(BATCH))
+        patch.setenv("CLAIM_LEASE_SECONDS", "5")
         with database(server_url) as dagster_url:
             settings = Settings(
                 app=AppSettings(signal_pipeline_home=home),
@@ -60,9 +68,9 @@ def ui(server_url: str, template_database: str, tmp_path_factory: pytest.TempPat
             engine.dispose()
 
 
-def insert(ui: Ui, name: str, *, good: int, bad: int = 0) -> tuple[list[UUID], list[UUID]]:
+def insert(ui: Ui, name: str, *, good: int, bad: int = 0) -> Signals:
     infinite = np.full((3, 2000), np.inf, dtype=np.float32)
-    return (
+    return Signals(
         insert_signals(ui.engine, good, equipment=name, phases=recording(seconds=1.5), file_name=name),
         insert_signals(ui.engine, bad, equipment=f"{name}-bad", phases=infinite) if bad else [],
     )
@@ -87,20 +95,35 @@ def assert_partitions(ui: Ui, materialized: list[UUID], failed: list[UUID], asse
         assert (good & asked, bad & asked) == ({str(i) for i in materialized}, {str(i) for i in failed}), asset
 
 
-def test_the_sensor_processes_what_is_pending_and_exactly_the_failed_signals_are_failed_partitions(ui: Ui) -> None:
-    good, bad = insert(ui, "sensor", good=12, bad=3)
-    process(ui, [*good, *bad])
+@pytest.fixture(scope="module")
+def processed(ui: Ui) -> dict[str, Signals]:
+    """More than two batches of signals that the sensor found pending and has processed."""
+    found = {
+        "again": insert(ui, "again", good=2, bad=1),
+        "sensor": insert(ui, "sensor", good=12, bad=3),
+        "done": insert(ui, "done", good=1),
+        "backfill": insert(ui, "backfill", good=7, bad=2),
+    }
+    process(ui, [i for signals in found.values() for i in (*signals.good, *signals.bad)])
+    return found
+
+
+def test_the_sensor_processes_what_is_pending_and_exactly_the_failed_signals_are_failed_partitions(
+    ui: Ui, processed: dict[str, Signals]
+) -> None:
+    good, bad = processed["sensor"]
     assert {i: r for i, r in failures(ui.engine).items() if i in bad} == dict.fromkeys(bad, "validation_failed")
     assert {row(ui.engine, i).processing_status for i in good} == {"completed"}
     assert_partitions(ui, good, bad)
 
 
-def test_a_person_materializes_a_completed_signal_and_one_asset_of_a_pending_one(ui: Ui) -> None:
-    (done,), _ = insert(ui, "done", good=1)
-    process(ui, [done])
+def test_a_person_materializes_a_completed_signal_and_one_asset_of_a_pending_one(
+    ui: Ui, processed: dict[str, Signals]
+) -> None:
+    (done,) = processed["done"].good
     first = row(ui.engine, done).finalized_at
     with ui.sensor_off():
-        (pending,), _ = insert(ui, "pending", good=1)
+        (pending,) = insert(ui, "pending", good=1).good
         ui.add_key(str(pending))
         whole = ui.materialize(str(done), ASSETS, job="__ASSET_JOB")
         features_only = ui.materialize(str(pending), ["features"])
@@ -110,28 +133,42 @@ def test_a_person_materializes_a_completed_signal_and_one_asset_of_a_pending_one
         assert row(ui.engine, pending).processing_status == "pending"
         assert_partitions(ui, [done, pending], [], ["features"])
         assert str(pending) not in ui.partitions("raw_signals")[0]
-    process(ui, [pending])
-    assert_partitions(ui, [done, pending], [])
 
 
-def test_a_backfill_of_pending_completed_and_failed_signals_is_cut_into_runs(ui: Ui) -> None:
-    completed, failed = insert(ui, "backfill", good=7, bad=3)
-    process(ui, [*completed, *failed])
+def test_a_backfill_of_pending_completed_and_failed_signals_is_cut_into_runs(
+    ui: Ui, processed: dict[str, Signals]
+) -> None:
+    completed, failed = processed["backfill"]
     with ui.sensor_off():
         pending, bad = insert(ui, "backfill-pending", good=3, bad=1)
         for signal_id in (*pending, *bad):
             ui.add_key(str(signal_id))
         keys = [str(i) for i in (*completed, *failed, *pending, *bad)]
         status, runs = ui.finished_backfill(ui.backfill(keys, ASSETS))
-    assert len(keys) == 14
+    assert (len(keys), BATCH) == (13, 10)
     assert (status, len(runs)) == ("COMPLETED_FAILED", 2)
     assert {row(ui.engine, i).processing_status for i in (*completed, *pending)} == {"completed"}
     assert {row(ui.engine, i).processing_status for i in (*failed, *bad)} == {"failed"}
     assert_partitions(ui, [*completed, *pending], [*failed, *bad])
 
 
+def test_a_failed_run_can_be_executed_again_whole_but_not_from_its_failed_step(
+    ui: Ui, processed: dict[str, Signals]
+) -> None:
+    """The steps of a run share a claim, which ended with the run; the first batch holds these three and others."""
+    good, bad = processed["again"]
+    failed_run = next(run for run in ui.runs("FAILURE") if str(bad[0]) in ui.errors(run))
+    finalized = row(ui.engine, good[0]).finalized_at
+    whole, from_failure = (ui.execute_again(failed_run, how) for how in ("ALL_STEPS", "FROM_FAILURE"))
+    assert [ui.finished(whole), ui.finished(from_failure)] == ["FAILURE", "FAILURE"]
+    assert "Cannot perform reexecution with in-memory io managers" in ui.errors(from_failure)
+    assert f"1 of {BATCH} signals failed" in ui.errors(whole)
+    assert row(ui.engine, good[0]).finalized_at > finalized
+    assert_partitions(ui, good, bad)
+
+
 def test_signals_of_a_run_that_is_terminated_are_cancelled_and_start_no_other(ui: Ui) -> None:
-    ids, _ = insert(ui, SLOW, good=BATCH)
+    ids = insert(ui, SLOW, good=BATCH).good
     at_work = "SELECT count(*) > 0 FROM raw_signals WHERE work_started_at IS NOT NULL AND file_name = 'slow'"
     wait_until(lambda: bool(value(ui.engine, at_work)))
     (run_id,) = ui.runs("STARTED")
@@ -140,3 +177,16 @@ def test_signals_of_a_run_that_is_terminated_are_cancelled_and_start_no_other(ui
     wait_until(lambda: is_final(ui, ids))
     assert {i: r for i, r in failures(ui.engine).items() if i in ids} == dict.fromkeys(ids, "cancelled")
     assert not ui.runs("QUEUED", "NOT_STARTED", "STARTING", "STARTED")
+
+
+def test_signals_of_a_run_that_was_killed_are_processed_by_the_next(ui: Ui) -> None:
+    ids = insert_signals(ui.engine, 2, equipment="killed", file_name=SLOW)
+    at_work = "SELECT count(*) FROM raw_signals WHERE work_started_at IS NOT NULL AND id = ANY(:ids)"
+    wait_until(lambda: bool(value(ui.engine, at_work, ids=ids)))
+    (run_id,) = ui.runs("STARTED")
+    psutil.Process(ui.pid(run_id)).kill()
+    assert ui.finished(run_id) == "FAILURE"
+    process(ui, ids)
+    assert {row(ui.engine, i).processing_status for i in ids} == {"completed"}
+    assert value(ui.engine, "SELECT max(attempts) FROM raw_signals WHERE id = ANY(:ids)", ids=ids) == 2
+    assert_partitions(ui, ids, [])

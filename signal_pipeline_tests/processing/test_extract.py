@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
+from signal_pipeline.db import claims
 from signal_pipeline.db.signals import work_done
 from signal_pipeline.dsp.extract import extract_features
 from signal_pipeline.processing import extract, signal_work
@@ -144,6 +145,22 @@ def test_what_an_earlier_worker_stored_is_not_computed_again(
     assert extraction.calls == 0
     assert set(statuses(engine).values()) == {"completed"}
     assert features_hash(engine) == before
+
+
+@pytest.mark.xfail(strict=True, reason="claim_sql.ALREADY_EXTRACTED has to leave out signals with a meta.failure")
+def test_a_failed_signal_that_is_retried_is_computed_again_though_its_features_are_stored(
+    engine: Engine, fetch: Fetch, worker: Worker, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be completed on the strength of what was there before it failed."""
+    ids = insert_signals(engine, 1)
+    run_batch(worker, fetch())
+    extraction = CountedExtraction(monkeypatch, fail_at=0)
+    run_batch(worker, ask(ids))
+    assert failures(engine) == {ids[0]: "internal_error"}
+    assert claims.retry_failed(engine) == tuple(ids)
+    run_batch(worker, fetch())
+    assert extraction.calls == 2
+    assert statuses(engine) == {ids[0]: "completed"}
 
 
 def test_a_person_who_asks_again_gets_it_computed_again_and_nothing_twice(
