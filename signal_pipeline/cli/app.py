@@ -7,7 +7,7 @@ from signal_pipeline.cli.demo import demo
 from signal_pipeline.cli.dev import dev
 from signal_pipeline.cli.equipment import equipment_app
 from signal_pipeline.cli.files import ingest, simulate
-from signal_pipeline.cli.models import detect, forecast, rescore, train
+from signal_pipeline.cli.models import detect, forecast, proposals_app, rescore, train
 from signal_pipeline.cli.queue import partitions_app, process, retry
 from signal_pipeline.cli.setup import warm_up
 from signal_pipeline.cli.watch import health, status
@@ -30,6 +30,7 @@ app.add_typer(equipment_app, name="equipment")
 app.command()(train)
 app.command()(detect)
 app.command()(rescore)
+app.add_typer(proposals_app, name="proposals")
 app.command()(forecast)
 app.command()(status)
 app.command()(health)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from signal_pipeline.cli.console import out, print_json, readable_errors
 from signal_pipeline.cli.environment import surroundings
 from signal_pipeline.cli.watch import AsJson
+from signal_pipeline.db.proposals import decide, open_proposals
 from signal_pipeline.errors import SettingsError
 from signal_pipeline.ingest.recorded_at import parse_time
 from signal_pipeline.observability.logs import configure_logging
@@ -86,6 +88,40 @@ def forecast(equipment: Equipment = None, as_json: AsJson = False) -> None:
         out.print(f"{name}: {', '.join([*one.issued, refused] if refused else one.issued)}", markup=False)
     if not found:
         out.print("no equipment has hours that no forecast has seen")
+
+
+proposals_app = typer.Typer(no_args_is_help=True, help="New references that drifted motors propose.")
+
+
+@proposals_app.command("list")
+def list_proposals(as_json: AsJson = False) -> None:
+    """What waits for a decision."""
+    with _worker() as worker, worker.engine.connect() as conn:
+        waiting = open_proposals(conn)
+    if as_json:
+        print_json([asdict(one) for one in waiting])
+        return
+    for one in waiting:
+        moved = ", ".join(f"{name} {shift:+.1f} sd" for name, shift in one.evidence["largest"][:3])
+        out.print(f"{one.id}  {one.equipment}: {moved}, over {one.evidence['windows']} windows", markup=False)
+    if not waiting:
+        out.print("no motor has drifted")
+
+
+@proposals_app.command("accept")
+def accept_proposal(proposal: int) -> None:
+    """The motor is healthy as it is now: train its reference on its latest windows."""
+    with _worker() as worker:
+        trained = models.accept(worker, proposal)
+    out.print(f"model {trained.models.version} is the latest")
+
+
+@proposals_app.command("dismiss")
+def dismiss_proposal(proposal: int) -> None:
+    """The motor is not healthy, or the old reference shall stand."""
+    with _worker() as worker, worker.engine.begin() as conn:
+        decide(conn, proposal, accepted=False)
+    out.print(f"proposal {proposal} is dismissed")
 
 
 def _show(found: dict[str, models.Rescored], *, as_json: bool) -> None:

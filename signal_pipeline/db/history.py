@@ -59,6 +59,13 @@ ANOMALIES = text("""
 """)
 
 
+FIRST_OF_LAST = text("""
+    SELECT min(window_start) FROM (
+        SELECT f.window_start FROM features AS f JOIN equipment AS e ON e.id = f.equipment_id
+        WHERE e.name = :name ORDER BY f.window_start DESC LIMIT :n) AS last
+""")
+
+
 @dataclass(frozen=True, slots=True)
 class Range:
     """Windows of `columns`, computed by `feature_version`, that begin in [start, end); None: no bound."""
@@ -114,6 +121,11 @@ def _read(
     rows = conn.execute(statement, parameters | where).all()
     values = np.array([row[3:] for row in rows], dtype=np.float64).reshape(len(rows), len(wanted.columns))
     return Windows(tuple(r[0] for r in rows), tuple(r[1] for r in rows), tuple(r[2] for r in rows), values)
+
+
+def first_of_last(conn: Connection, equipment: str, n: int) -> datetime | None:
+    """When the last `n` stored windows of an equipment begin; None if there are none."""
+    return conn.execute(FIRST_OF_LAST, {"name": equipment, "n": n}).scalar_one()  # type: ignore[no-any-return]
 
 
 def count_anomalies(conn: Connection, key: StreamKey) -> int:

@@ -10,6 +10,7 @@ from signal_pipeline.orchestration.models import (
     forecast_hourly,
     forecast_job,
     forecasts,
+    no_drift_is_waiting,
     rescore_equipment,
 )
 from signal_pipeline.orchestration.resources import WorkerFactory, worker_factory, worker_resource
@@ -24,6 +25,7 @@ def build_definitions(settings: Settings, *, make_worker: WorkerFactory | None =
         jobs=[process_signals, detect_anomalies, rescore_equipment, forecast_job],
         sensors=[claim_pending_signals],
         schedules=[forecast_hourly],
+        asset_checks=[no_drift_is_waiting],
         resources={
             "worker": worker_resource(make_worker or worker_factory(settings)),
             # What ops hand on is small and never leaves the run's process.

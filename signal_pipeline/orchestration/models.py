@@ -7,6 +7,9 @@ healthy is for a person to say.
 from datetime import datetime
 
 from dagster import (
+    AssetCheckExecutionContext,
+    AssetCheckResult,
+    AssetCheckSeverity,
     AssetExecutionContext,
     Config,
     DefaultScheduleStatus,
@@ -15,12 +18,14 @@ from dagster import (
     OpExecutionContext,
     ScheduleDefinition,
     asset,
+    asset_check,
     define_asset_job,
     job,
     op,
 )
 from pydantic import Field
 
+from signal_pipeline.db.proposals import open_proposals
 from signal_pipeline.errors import ManifestError
 from signal_pipeline.orchestration import ops
 from signal_pipeline.processing import models
@@ -81,6 +86,22 @@ def anomaly_model(context: AssetExecutionContext, config: RangeConfig) -> Materi
             "refused": trained.refused,
             "parent": trained.models.parent or "none",
         }
+    )
+
+
+@asset_check(
+    asset=anomaly_model,
+    required_resource_keys={"worker"},
+    description="No motor has moved away from its reference. A person accepts or dismisses what is proposed.",
+)
+def no_drift_is_waiting(context: AssetCheckExecutionContext) -> AssetCheckResult:
+    worker: Worker = context.resources.worker
+    with worker.engine.connect() as conn:
+        waiting = open_proposals(conn)
+    return AssetCheckResult(
+        passed=not waiting,
+        severity=AssetCheckSeverity.WARN,
+        metadata={f"{one.id} {one.equipment}": one.evidence for one in waiting},
     )
 
 

@@ -13,6 +13,8 @@ import numpy as np
 import structlog
 
 from signal_pipeline.anomaly import stream
+from signal_pipeline.anomaly.embedding import fit as fit_embedding
+from signal_pipeline.anomaly.embedding import load_latest_embedding, publish_embedding
 from signal_pipeline.anomaly.feature_set import DEFAULT_FEATURES
 from signal_pipeline.anomaly.fitting import fit
 from signal_pipeline.anomaly.models import FLEET, Key, Models, load_latest, publish_models
@@ -22,10 +24,12 @@ from signal_pipeline.db.history import (
     Range,
     count_anomalies,
     find_equipment,
+    first_of_last,
     forget_stream,
     read_windows,
     unscored_windows,
 )
+from signal_pipeline.db.proposals import decide, open_proposals
 from signal_pipeline.db.streams import Position, StreamKey, Windows, lock_stream, write_scores
 from signal_pipeline.errors import ManifestError
 from signal_pipeline.processing.signal_work import current_version
@@ -89,8 +93,46 @@ def train(
         training={"equipment": sorted(chosen), "from": _iso(start), "to": _iso(end)},
         now=datetime.now(UTC),
     )
+    _train_embedding(worker, [windows for windows in chosen.values() if len(windows)], version, refused)
     log.info("models.trained", version=models.version, equipment=len(chosen), refused=len(refused))
     return Trained(models, {name: len(windows) for name, windows in chosen.items()}, refused)
+
+
+def _train_embedding(worker: Worker, parts: Sequence[Windows], version: str, refused: dict[str, str]) -> None:
+    """The fleet's embedding, on the same windows; once there is one for these features, it stays (vectors compare)."""
+    models_dir = worker.settings.models.models_dir
+    parent = load_latest_embedding(models_dir)
+    if parent is not None and parent.feature_version == version:
+        return
+    try:
+        found = fit_embedding(DEFAULT_FEATURES, np.concatenate([part.values for part in parts]))
+    except ValueError as error:
+        refused["(embedding)"] = str(error)
+        return
+    publish_embedding(
+        models_dir,
+        found,
+        feature_version=version,
+        parent=None if parent is None else parent.version,
+        training={"windows": sum(len(part) for part in parts)},
+        now=datetime.now(UTC),
+    )
+
+
+def accept(worker: Worker, proposal_id: int) -> Trained:
+    """Train a new reference on the last windows of a drifted motor, because a person says that it is healthy.
+
+    As many windows as its stream had seen when the drift was noticed. Raises `ValueError` if the proposal is not open.
+    """
+    with worker.engine.connect() as conn:
+        found = next((p for p in open_proposals(conn) if p.id == proposal_id), None)
+        if found is None:
+            raise ValueError(f"proposal {proposal_id} is not open")
+        start = first_of_last(conn, found.equipment, int(found.evidence["windows"]))
+    trained = train(worker, equipment=[found.equipment], start=start)
+    with worker.engine.begin() as conn:
+        decide(conn, proposal_id, accepted=True)
+    return trained
 
 
 def _healthy(worker: Worker, equipment: Sequence[str] | None, wanted: Range) -> dict[str, Windows]:

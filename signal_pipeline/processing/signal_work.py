@@ -17,6 +17,7 @@ from signal_pipeline.dsp.validation import ValidationSummary, check_sample_rate,
 from signal_pipeline.dsp.version import feature_version
 from signal_pipeline.dsp.windows import WindowGrid
 from signal_pipeline.errors import ValidationFailed
+from signal_pipeline.processing.embed import embed_windows
 from signal_pipeline.processing.load import Recording, load_recording
 from signal_pipeline.processing.worker import Worker, retrying
 from signal_pipeline.settings import FeatureSettings
@@ -95,27 +96,39 @@ def extract_signal(worker: Worker, signal_id: UUID, progress: Progress) -> Extra
         bands_hz=worker.settings.features.feature_bands_hz,
     )
     progress.enter(Stage.STORE)
-    return _extracted(valid, block, current_version(worker.settings.features), progress)
+    version = current_version(worker.settings.features)
+    vectors, embedding = embed_windows(block.values, feature_version=version, settings=worker.settings.models)
+    found = SignalFeatures(
+        raw_id=valid.signal.id,
+        equipment_id=valid.signal.equipment_id,
+        feature_version=version,
+        window_starts=[window_time(valid.signal.recorded_at, int(row), valid.grid.fs) for row in block.start_rows],
+        values=block.values,
+        null_reasons=block.null_reasons,
+        embedding=vectors,
+    )
+    return _extracted(valid, block, found, progress, embedding=embedding)
 
 
-def _extracted(valid: Validated, block: FeatureBlock, version: str, progress: Progress) -> Extracted:
-    signal, recording, fs = valid.signal, valid.recording, valid.grid.fs
-    starts = [window_time(signal.recorded_at, int(row), fs) for row in block.start_rows]
+def _extracted(
+    valid: Validated, block: FeatureBlock, found: SignalFeatures, progress: Progress, *, embedding: str | None
+) -> Extracted:
+    windows = len(found.window_starts)
     details = {
-        "windows": len(starts),
+        "windows": windows,
         "windows_skipped": len(block.skipped),
-        "samples": recording.n_samples,
-        "sample_rate_hz": fs,
+        "samples": valid.recording.n_samples,
+        "sample_rate_hz": valid.grid.fs,
         "seconds": dict(progress.seconds),
     }
     return Extracted(
-        features=SignalFeatures(signal.id, signal.equipment_id, version, starts, block.values, block.null_reasons),
+        features=found,
         meta={
             "validation": valid.summary.with_skipped(block.skipped).as_dict(),
-            "features": {"version": version, "windows": len(starts)},
+            "features": {"version": found.feature_version, "windows": windows, "embedding": embedding},
         },
         details=details,
-        backfilled=recording if recording.from_csv else None,
+        backfilled=valid.recording if valid.recording.from_csv else None,
     )
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
-from signal_pipeline.anomaly import events, stream
+from signal_pipeline.anomaly import drift, events, stream
 from signal_pipeline.anomaly.models import Models
 from signal_pipeline.anomaly.reference import Reference
+from signal_pipeline.db.proposals import propose
 from signal_pipeline.db.streams import (
     NewScore,
     StoredState,
@@ -58,6 +59,8 @@ def learn(conn: Connection, one: Stream, stored: StoredState, windows: Windows) 
     write_events(conn, one.key, [_event_row(event) for event in touched])
     moved = StoredState(stored.manifest_hash, json.loads(after.to_json()), json.loads(tracker.to_json()), windows.end)
     write_state(conn, one.key, moved)
+    if (moved_away := drift.notice(one.reference, after)) is not None:
+        propose(conn, one.key, moved_away.as_dict() | {"until": windows.starts[-1]})
     anomalies = sum(row.is_anomaly for row in rows)
     log.info("windows.scored", equipment=str(one.key.equipment_id), windows=len(rows), anomalies=anomalies)
     return moved

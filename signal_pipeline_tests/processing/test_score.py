@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, insert, select, text
 
+from signal_pipeline.anomaly.models import load_latest
 from signal_pipeline.db.claims import claim_pending
 from signal_pipeline.db.models import Equipment, RawSignal
+from signal_pipeline.db.proposals import open_proposals
 from signal_pipeline.ingest import codec
 from signal_pipeline.processing.batch import Batch, Outcomes
-from signal_pipeline.processing.models import detect, rescore, train
+from signal_pipeline.processing.models import accept, detect, rescore, train
 from signal_pipeline.processing.run import run_batch
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import ModelSettings, Settings
@@ -262,3 +264,33 @@ def test_training_says_how_many_windows_each_equipment_gave(engine: Engine, work
     assert trained.models.parent is not None
     with pytest.raises(ValueError, match="no such equipment: M9"):
         train(worker, equipment=["M9"])
+
+
+def test_new_signals_get_an_embedding_once_there_is_one(engine: Engine, worker: Worker) -> None:
+    add(engine, NEW[:1])
+    work_off(worker)
+    with engine.connect() as conn:
+        rows = conn.execute(
+            text("SELECT cardinality(embedding) AS k, count(*) AS n FROM features GROUP BY 1 ORDER BY 1 NULLS FIRST")
+        ).all()
+    assert [(row.k, row.n) for row in rows] == [(None, 7 * HEALTHY), (8, 7)]
+
+
+def test_a_drift_is_proposed_once_and_accepting_it_trains_a_new_reference(
+    engine: Engine, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signal_pipeline.anomaly.drift.MIN_WINDOWS", 70)
+    monkeypatch.setattr("signal_pipeline.anomaly.drift.NEAR_THE_BOUND", 0.0)
+    add(engine, NEW)
+    work_off(worker, limit=5)
+    with engine.connect() as conn:
+        (proposal,) = open_proposals(conn)
+    assert proposal.equipment == "M1"
+    before = load_latest(worker.settings.models.models_dir)
+    accepted = accept(worker, proposal.id)
+    assert before is not None
+    assert accepted.models.parent == before.version
+    with engine.connect() as conn:
+        assert open_proposals(conn) == []
+    with pytest.raises(ValueError, match="not open"):
+        accept(worker, proposal.id)
