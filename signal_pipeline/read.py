@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine, Select, select
+from sqlalchemy import DateTime, Double, Engine, Select, Text, select
+from sqlalchemy.exc import ProgrammingError
 
 from signal_pipeline.catalogue import COLUMNS
 from signal_pipeline.db.embedded import embedded_server
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 Moment = datetime | str | None
 """A time: aware, or naive and then UTC, or ISO 8601 text."""
+
+DTYPES: dict[type, str] = {Double: "float64", DateTime: "datetime64[us, UTC]", Text: "str"}
+"""What pandas would guess from the values, and cannot where all of them are NULL or no row was found."""
 
 _features = Feature.__table__
 _hours = HourlyFeatureSummary.__table__
@@ -200,7 +204,15 @@ def _load(query: Select[tuple[object, ...]], engine: Engine | None) -> "pd.DataF
     import pandas as pd
 
     with _engine(engine) as found, wrapped(found), found.connect() as conn:
-        return pd.read_sql_query(query, conn)
+        try:
+            rows = conn.execute(query)
+        except ProgrammingError as error:
+            raise SettingsError(
+                f"the database has not the tables that are read here ({str(error.orig).splitlines()[0]}): "
+                "run `signal-pipeline db upgrade` first"
+            ) from error
+        frame = pd.DataFrame(rows.all(), columns=list(rows.keys()))
+    return frame.astype({c.name: DTYPES[type(c.type)] for c in query.selected_columns if type(c.type) in DTYPES})
 
 
 @contextmanager

@@ -91,3 +91,24 @@ def test_without_any_database_the_reader_says_where_it_looked(
     monkeypatch.setenv("SIGNAL_PIPELINE_HOME", str(home))
     with pytest.raises(SettingsError, match=str(home)):
         load_features()
+
+
+def test_types_do_not_depend_on_what_was_found(filled: Engine) -> None:
+    insert_signals(filled, 1, equipment="two phases", phase_c=None, crc32_c=None)
+    worker = Worker(filled, Settings(), "t")
+    (claim,) = claim_pending(filled, settings=worker.settings.claims, claimed_by="t").claims
+    run_batch(worker, Batch(claim.token, claim.signal_ids))
+    columns = ["rms_a", "rms_c"]
+    for equipment in ("M1", "two phases", "nobody's"):
+        frame = load_features(equipment=equipment, columns=columns, engine=filled)
+        assert [str(frame[name].dtype) for name in columns] == ["float64", "float64"]
+        assert str(frame["window_start"].dtype) == "datetime64[us, UTC]"
+    assert load_features(equipment="two phases", columns=columns, engine=filled)["rms_c"].isna().all()
+
+
+def test_a_database_without_tables_is_an_error_that_names_the_command(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", empty_database_url)
+    with pytest.raises(SettingsError, match="db upgrade"):
+        load_features()
