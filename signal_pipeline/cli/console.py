@@ -41,4 +41,3 @@ def readable_errors() -> Iterator[None]:
 
 def _plain(message: str) -> str:
     return message.replace("[", r"\[")
-

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from signal_pipeline.cli.console import err, out, readable_errors
 from signal_pipeline.cli.dev import Port
@@ -24,7 +23,7 @@ from signal_pipeline.cli.files import (
     load_options,
 )
 from signal_pipeline.cli.server import DagsterServer, Stopped, dagster_server, stoppable
-from signal_pipeline.cli.watch import status_table
+from signal_pipeline.cli.watch import FAILURES_SHOWN, failures_table, status_table
 from signal_pipeline.db import migrate
 from signal_pipeline.db.diagnostics import store_plates
 from signal_pipeline.ingest.load_report import FileOutcome
@@ -121,11 +120,8 @@ def _follow(here: Surroundings, server: DagsterServer) -> PipelineStatus:
 def _summary(here: Surroundings, found: PipelineStatus, server: DagsterServer) -> None:
     out.print("[bold]4[/] done")
     out.print(status_table(found))
-    failed = read_failures(here.engine, limit=10)
+    failed = read_failures(here.engine, limit=FAILURES_SHOWN)
     if failed:
-        table = Table("file", "reason", "what was wrong", box=None, pad_edge=False)
-        for failure in failed:
-            table.add_row(escape(failure.name), failure.reason, escape(failure.message))
-        out.print(table)
+        out.print(failures_table(failed))
     out.print(f"lineage, partitions and runs: [bold]{server.url}[/]")
     out.print("features in Python: signal_pipeline.read.load_features(); in SQL: signal-pipeline db run -- psql")

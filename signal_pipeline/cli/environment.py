@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
 from sqlalchemy import Engine
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 
 from signal_pipeline.db import migrate
 from signal_pipeline.db.embedded import embedded_server
@@ -101,24 +102,40 @@ def prepare_dagster(here: Surroundings) -> None:
 
 
 def ensure_database(url: str) -> None:
-    """Create the database that `url` names, unless it is there. Raises `SettingsError` naming the variable."""
+    """Create the database that `url` names, unless it is there.
+
+    Raises `SettingsError` naming the variable if it may not be created, `DatabaseUnavailable` if nobody answers.
+    """
     wanted = make_url(url).set(drivername="postgresql")
+    if _refusal(wanted) is None:
+        return
+    # libpq has no code for "does not exist", and the server may say it in any language: so create it and look again
+    _create_database(str(wanted.database), wanted.set(database="postgres"))
+    refusal = _refusal(wanted)
+    if refusal is not None:
+        raise DatabaseUnavailable(
+            f"Dagster's storage, database {wanted.database!r}: {str(refusal).strip()}. Check DAGSTER_DATABASE_URL."
+        ) from refusal
+
+
+def _connect(url: URL) -> "psycopg.Connection[Any]":
+    return psycopg.connect(url.render_as_string(hide_password=False), autocommit=True, connect_timeout=10)
+
+
+def _refusal(url: URL) -> psycopg.OperationalError | None:
     try:
-        psycopg.connect(wanted.render_as_string(hide_password=False), connect_timeout=10).close()
+        _connect(url).close()
     except psycopg.OperationalError as error:
-        if "does not exist" not in str(error):
-            raise DatabaseUnavailable(f"Dagster's storage, database {wanted.database!r}: {error}") from error
-    else:
-        return
-    _create_database(str(wanted.database), wanted.set(database="postgres").render_as_string(hide_password=False))
+        return error
+    return None
 
 
-def _create_database(name: str, maintenance_url: str) -> None:
+def _create_database(name: str, maintenance: URL) -> None:
     try:
-        with psycopg.connect(maintenance_url, autocommit=True, connect_timeout=10) as conn:
+        with _connect(maintenance) as conn:
             conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    except psycopg.errors.DuplicateDatabase:
-        return
+    except (psycopg.OperationalError, psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+        return  # no server, or another process was quicker
     except psycopg.Error as error:
         raise SettingsError(
             f"Dagster needs a database of its own, and {name!r} could not be created: {error}. Create it, or set "

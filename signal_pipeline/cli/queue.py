@@ -8,12 +8,14 @@ from uuid import UUID
 
 import typer
 from dagster import DagsterInstance
+from sqlalchemy import text
 
 from signal_pipeline.cli.console import err, fail, out, print_json, readable_errors
 from signal_pipeline.cli.environment import Surroundings, prepare_dagster, surroundings
 from signal_pipeline.cli.watch import AsJson, status_table
 from signal_pipeline.db.claims import retry_failed
 from signal_pipeline.domain import FailureReason
+from signal_pipeline.errors import SettingsError
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.observability.status import read_status
 from signal_pipeline.orchestration.build import build_definitions
@@ -23,6 +25,8 @@ from signal_pipeline.orchestration.partitions import place_keys
 from signal_pipeline.orchestration.resources import instance_name
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import load_settings
+
+KNOWN = text("SELECT id FROM raw_signals WHERE id = ANY(:ids)")
 
 
 @contextmanager
@@ -86,5 +90,10 @@ def add_partitions(signal_ids: Annotated[list[UUID], typer.Argument(metavar="IDâ
         settings = load_settings()
         configure_logging(settings.app, default_level="ERROR")
         with surroundings(settings) as here, dagster_instance(here) as instance:
+            with here.engine.connect() as conn:
+                known = set(conn.execute(KNOWN, {"ids": signal_ids}).scalars())
+            unknown = [str(i) for i in signal_ids if i not in known]
+            if unknown:
+                raise SettingsError(f"not in raw_signals: {', '.join(unknown)}; no partition was added")
             place_keys(instance, here.engine, signal_ids)
     out.print(f"{len(signal_ids)} partitions are there")

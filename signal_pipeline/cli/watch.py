@@ -1,8 +1,10 @@
 """Looking at the pipeline: `status` and `health`."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from signal_pipeline.cli.console import out, print_json, readable_errors
@@ -10,10 +12,12 @@ from signal_pipeline.cli.environment import surroundings
 from signal_pipeline.errors import DatabaseUnavailable
 from signal_pipeline.observability.health import Check, check_health
 from signal_pipeline.observability.logs import configure_logging
-from signal_pipeline.observability.status import PipelineStatus, read_status
+from signal_pipeline.observability.status import FailedSignal, PipelineStatus, read_failures, read_status
 from signal_pipeline.settings import load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")]
+
+FAILURES_SHOWN = 10
 
 
 def status(as_json: AsJson = False) -> None:
@@ -23,10 +27,21 @@ def status(as_json: AsJson = False) -> None:
         configure_logging(settings.app, default_level="ERROR")
         with surroundings(settings) as here:
             found = read_status(here.engine)
+            failed = [] if as_json else read_failures(here.engine, limit=FAILURES_SHOWN)
     if as_json:
         print_json(found.as_dict())
-    else:
-        out.print(status_table(found))
+        return
+    out.print(status_table(found))
+    if failed:
+        out.print(failures_table(failed))
+
+
+def failures_table(failed: Sequence[FailedSignal]) -> Table:
+    """The latest failures, and what was wrong with each file."""
+    table = Table("file", "reason", "what was wrong", box=None, pad_edge=False)
+    for failure in failed:
+        table.add_row(escape(failure.name), failure.reason, escape(failure.message))
+    return table
 
 
 def status_table(found: PipelineStatus) -> Table:

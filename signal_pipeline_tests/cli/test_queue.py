@@ -1,12 +1,15 @@
 """`process`, `retry`, `partitions`, `status`, `health` and `db` on a real database and a real Dagster instance."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.engine import make_url
 
 from signal_pipeline_tests.cli.conftest import Run, write_csv
 from signal_pipeline_tests.signals import failures, insert_signals, statuses
@@ -87,6 +90,52 @@ def test_db_run_hands_on_the_url_and_the_exit_code(run: Run, tmp_path: Path) -> 
     assert seen.read_text().startswith("postgresql://")
 
 
+def test_db_run_lets_programs_of_libpq_connect_by_themselves(run: Run, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    script = (
+        "import os, psycopg; names = [n for n in os.environ if n.startswith('PG')]; assert 'PGHOST' in names; "
+        f"open({str(seen)!r}, 'w').write(psycopg.connect('').info.dbname)"
+    )
+    run("db", "run", "--", sys.executable, "-c", script)
+    assert seen.read_text() == make_url(os.environ["DATABASE_URL"]).database
+
+
+def test_db_run_of_a_program_that_is_not_there_says_so(run: Run) -> None:
+    assert "no-such-program cannot be run" in run("db", "run", "--", "no-such-program", code=127).stderr
+
+
 def test_partitions_can_be_added_by_hand(engine: Engine, run: Run) -> None:
     (signal_id,) = insert_signals(engine, 1)
     assert "1 partitions" in run("partitions", "add", str(signal_id)).stdout
+
+
+def test_a_partition_of_no_signal_is_refused_by_name(engine: Engine, run: Run) -> None:
+    (signal_id,) = insert_signals(engine, 1)
+    stranger = str(uuid4())
+    assert stranger in run("partitions", "add", str(signal_id), stranger, code=1).stderr
+
+
+def test_status_says_which_files_failed_and_why(engine: Engine, run: Run) -> None:
+    insert_signals(engine, 1, sample_rate_hz=-3.0, file_name="/data/pump-1/x.csv")
+    run("process")
+    shown = run("status").stdout
+    assert "x.csv" in shown
+    assert "-3" in shown
+
+
+def test_a_role_that_may_not_create_databases_is_told_what_to_set(
+    engine: Engine, run: Run, monkeypatch: pytest.MonkeyPatch, pipeline_environment: dict[str, str]
+) -> None:
+    role = f"plant_{uuid4().hex}"
+    with engine.begin() as conn:
+        conn.execute(text(f"CREATE ROLE {role} LOGIN"))
+        conn.execute(text(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"))
+    try:
+        for name in ("DATABASE_URL", "DAGSTER_DATABASE_URL"):
+            url = make_url(pipeline_environment[name]).set(username=role)
+            monkeypatch.setenv(name, url.render_as_string(hide_password=False))
+        assert "DAGSTER_DATABASE_URL" in run("process", code=1).stderr
+    finally:
+        with engine.begin() as conn:
+            conn.execute(text(f"DROP OWNED BY {role}"))
+            conn.execute(text(f"DROP ROLE {role}"))
