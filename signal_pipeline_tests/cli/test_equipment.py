@@ -36,6 +36,8 @@ def test_plates_are_loaded_and_loading_again_updates_them(
         (("a.csv", "equipment,pole_pairs\npump,2\nfan,many\n"), ["row 2", "pole_pairs", "many"]),
         (("a.csv", "equipment,colour\npump,red\n"), ["colour"]),
         (("a.csv", "equipment,pole_pairs,rated_speed_rpm,line_freq_hz\npump,2,1700,50\n"), ["rated_speed_rpm", "1700"]),
+        (("a.csv", ""), ["no motor"]),
+        (("a.csv", "equipment,pole_pairs\n"), ["no motor"]),
         (("a.yaml", "pump: 3\n"), ["mapping"]),
         (("a.yaml", "{["), ["not YAML"]),
     ],

@@ -67,3 +67,21 @@ def test_a_simulated_fleet_loads_with_one_file_failed(tmp_path: Path, run: Run, 
     run("simulate", str(tmp_path / "fleet"), "--recordings", "2", "--seconds", "1.5", "--sample-rate", "2000")
     loaded = as_json("ingest", str(tmp_path / "fleet"), "--sample-rate", "2000")
     assert (loaded["new"], loaded["failed"], loaded["rejected"]) == (7, 1, 0)
+
+
+def test_a_message_stands_on_one_line_and_names_its_file_once(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "bad.csv").write_text("current_R,current_S,current_T\n" + "1,oops,3\n" * 9)
+    (line,) = run("ingest", str(tmp_path), "--sample-rate", "1000").stderr.splitlines()
+    assert line.startswith("failed bad.csv: 9 cells")
+    assert line.endswith("missing.")
+
+
+def test_a_folder_without_csv_files_says_so(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "data.txt").write_text("1,2,3\n")
+    assert ".csv" in run("ingest", str(tmp_path)).stderr
+
+
+def test_a_fleet_that_cannot_be_written_is_an_error_in_one_line(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "file").write_text("")
+    (line,) = run("simulate", str(tmp_path / "file"), code=1).stderr.splitlines()
+    assert "cannot be written" in line
