@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -204,8 +203,3 @@ def database(server_url: str, template: str | None = None) -> Iterator[str]:
     yield url.set(database=name).render_as_string(hide_password=False)
     with psycopg.connect(administrator, autocommit=True) as conn:
         conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def log_of(home: Path) -> str:
-    """The end of what the server printed."""
-    return (home / "dagster" / "dagster.log").read_text(errors="replace")[-4000:]
