@@ -176,7 +176,7 @@ class ForecastSettings(_Group):
     """Forecasts of each equipment's hourly RMS."""
 
     forecast_horizon_hours: int = Field(24, ge=1, le=24, description="hours ahead")
-    forecast_history_days: int = Field(90, ge=11, le=3660, description="days of hours that a forecast looks back on")
+    forecast_history_days: int = Field(174, ge=11, le=174, description="days of hours that a forecast looks back on")
     forecast_limit_pct: float = Field(
         110, gt=0, description="% of the rated current; forecasts give the probability of passing it"
     )
