@@ -349,6 +349,9 @@ def upgrade() -> None:
     )
     op.create_index("ix_anomaly_scores_raw", "anomaly_scores", ["raw_id"], unique=False)
     op.execute(GUARD_STATUS)
+    # The phases are compressed already: Postgres would try again, in vain, at every write.
+    for phase in "abc":
+        op.execute(f"ALTER TABLE raw_signals ALTER COLUMN phase_{phase} SET STORAGE EXTERNAL")
 
 
 def downgrade() -> None:
