@@ -179,10 +179,11 @@ HELD = text("""
     SELECT id FROM raw_signals WHERE claim_token = :token ORDER BY created_at, id
 """)
 
-# `meta.features` is written in the transaction that stores a signal's features, so it vouches for all of them.
+# `meta.features` is written in the transaction that stores a signal's features, so it vouches for all of them. Not of
+# a signal that failed since: whatever it was retried for, it would be completed on the strength of what was there.
 ALREADY_EXTRACTED = text("""
     SELECT id, CAST(meta -> 'features' ->> 'windows' AS integer) AS windows FROM raw_signals
-    WHERE claim_token = :token AND meta -> 'features' ->> 'version' = :version
+    WHERE claim_token = :token AND meta -> 'features' ->> 'version' = :version AND NOT jsonb_exists(meta, 'failure')
 """)
 
 OWN_CLAIMS = text("""

@@ -147,7 +147,6 @@ def test_what_an_earlier_worker_stored_is_not_computed_again(
     assert features_hash(engine) == before
 
 
-@pytest.mark.xfail(strict=True, reason="claim_sql.ALREADY_EXTRACTED has to leave out signals with a meta.failure")
 def test_a_failed_signal_that_is_retried_is_computed_again_though_its_features_are_stored(
     engine: Engine, fetch: Fetch, worker: Worker, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
