@@ -24,7 +24,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo dev test lint types check check-definitions clean clean-data
+.PHONY: help setup demo dev test lint types check check-definitions clean clean-data test-processes
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,10 @@ dev: $(WARM) ## Dagster's UI and daemon on the current settings
 # never on the user's database: the tests start one of their own
 test: $(WARM) ## all tests, on an embedded Postgres of their own
 	@exec env -u DATABASE_URL -u DAGSTER_DATABASE_URL .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+test-processes: $(WARM) ## two processes on 1000 signals, killed on the way (minutes)
+	@exec env -u DATABASE_URL -u DAGSTER_DATABASE_URL SIGNAL_PIPELINE_TESTS_SIGNALS=1000 \
+		.venv/bin/python -m pytest -m processes signal_pipeline_tests/orchestration/test_processes.py -o timeout=1800
 
 lint: $(SYNCED) ## ruff, mypy, and the rules of who may import whom; all of them, whichever fails
 	@failed=; for tool in 'ruff check' 'ruff format --check' 'lint-imports --no-logo' mypy; do \
