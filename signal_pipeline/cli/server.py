@@ -80,7 +80,7 @@ def dagster_server(here: Surroundings, *, port: int, quiet: bool) -> Iterator[Da
     with _output(log_file) as output:
         process = subprocess.Popen(  # noqa: S603  our own command
             command,
-            cwd=PROJECT_ROOT,
+            # In the person's folder: its `.env` and relative paths must mean the same to Dagster as to us.
             env=here.environment(),
             stdout=output,
             stderr=subprocess.STDOUT if quiet else None,

@@ -39,16 +39,24 @@ def test_a_demo_of_own_files_completes_them_and_a_second_one_adds_nothing(
     pipeline_environment: dict[str, str], engine: Engine, tmp_path: Path
 ) -> None:
     for i in range(4):
-        write_csv(tmp_path / "data" / f"{i}.csv", seed=i, rows=2000 if i else 500)
+        write_csv(tmp_path / "data" / f"{i}.csv", seed=i, rows=2000 if i else 400)
+    # of the folder where the person stands: loading and Dagster must both go by it
+    (tmp_path / ".env").write_text("WINDOW_MS=500\n")
     command = [COMMAND, "demo", "--once", "--data", str(tmp_path / "data"), "--sample-rate", "1000"]
-    for expected in ("4 new, 0 known", "0 new, 4 known"):
+    # the failed file is loaded afresh: its row is replaced, and fails again
+    for expected in ("4 new, 0 known", "1 new, 3 known"):
         finished = subprocess.run(
-            [*command, "--port", str(free_port())], capture_output=True, text=True, timeout=300, check=False
+            [*command, "--port", str(free_port())],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
-        if expected.startswith("4"):
-            assert finished.returncode == 0, finished.stdout + finished.stderr
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        assert expected in finished.stdout
         assert sorted(statuses(engine).values()) == ["completed", "completed", "completed", "failed"]
-        assert count(engine, "features") == 9
+        assert count(engine, "features") == 21
     assert "insufficient_data" in finished.stdout
     assert leftovers(Path(pipeline_environment["SIGNAL_PIPELINE_HOME"])) == []
 
