@@ -12,7 +12,6 @@ from math import ceil, exp, expm1
 from typing import Final
 
 import numpy as np
-from scipy.stats import t as student
 
 from signal_pipeline.anomaly.arrays import F8, Bools
 from signal_pipeline.anomaly.reference import Calibration
@@ -80,6 +79,8 @@ def _pieces(scores: F8, count: int) -> list[F8]:
 
 def _prediction_limit(log_peaks: F8, chance: float) -> float:
     """What the next log peak stays below but for `chance`; a zero score would have no log, so none is below 1e-12."""
+    from scipy.stats import t as student  # not at import: it takes a second or more, and every run worker would pay it
+
     m = len(log_peaks)
     reach = float(student.isf(chance, m - 1)) * float(log_peaks.std(ddof=1)) * (1 + 1 / m) ** 0.5
     return exp(float(log_peaks.mean()) + reach)

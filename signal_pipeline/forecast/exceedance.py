@@ -9,8 +9,6 @@ Source: Platt, Probabilistic Outputs for Support Vector Machines, 1999.
 from typing import Final
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit, logit
 
 from signal_pipeline.forecast.arrays import F8
 from signal_pipeline.forecast.lags import DAY
@@ -25,6 +23,8 @@ def exceedance_probability(forecasts: F8, errors: F8, targets: F8, limit: float)
 
     `errors` (rows, horizon) are those that may happen, `targets` (rows, horizon) what came, NaN = unknown.
     """
+    from scipy.special import expit  # not at import: it takes a second or more, and every run worker would pay it
+
     raw = _raw(forecasts, errors, limit)
     intercept, slope = _calibrate(raw[:-1], targets[:-1], limit)
     return np.asarray(expit(intercept + slope * raw[-1]), dtype=np.float64)
@@ -32,6 +32,8 @@ def exceedance_probability(forecasts: F8, errors: F8, targets: F8, limit: float)
 
 def _raw(forecasts: F8, errors: F8, limit: float) -> F8:
     """Log odds of passing `limit`, from the share of each horizon's errors that pass; never certain."""
+    from scipy.special import logit
+
     odds = np.empty_like(forecasts)
     for h in range(forecasts.shape[1]):
         ordered = np.sort(errors[np.isfinite(errors[:, h]), h])
@@ -42,6 +44,9 @@ def _raw(forecasts: F8, errors: F8, limit: float) -> F8:
 
 def _calibrate(odds: F8, targets: F8, limit: float) -> F8:
     """Intercept and slope (>= 0) of the logistic curve from log odds to what came."""
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
     known = np.isfinite(odds) & np.isfinite(targets)
     x, came = odds[known], (targets[known] > limit).astype(np.float64)
     if len(x) == 0:

@@ -8,7 +8,6 @@ nobody has to say which hour of the week a series begins with. Not here: what is
 from typing import Final
 
 import numpy as np
-from scipy.signal import lfilter
 
 from signal_pipeline.forecast.arrays import F8
 
@@ -79,6 +78,8 @@ def running_level(values: F8, *, gain: float) -> F8:
     Weights fall by `1 - gain` an hour by the clock, and are divided by their sum, so that a gap neither counts as a
     zero nor stops time.
     """
+    from scipy.signal import lfilter  # not at import: it takes a second or more, and every run worker would pay it
+
     known = np.isfinite(values)
     total = lfilter([gain], [1.0, gain - 1.0], np.where(known, values, 0.0))
     weight = lfilter([gain], [1.0, gain - 1.0], known.astype(np.float64))

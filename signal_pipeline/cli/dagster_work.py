@@ -1,0 +1,49 @@
+"""What commands do through Dagster in their own process: draining the queue, adding partitions."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from uuid import UUID
+
+from dagster import DagsterInstance
+from sqlalchemy import text
+
+from signal_pipeline.cli.environment import Surroundings, prepare_dagster
+from signal_pipeline.errors import SettingsError
+from signal_pipeline.orchestration.build import build_definitions
+from signal_pipeline.orchestration.drain import drain
+from signal_pipeline.orchestration.jobs import PROCESS_SIGNALS
+from signal_pipeline.orchestration.partitions import place_keys
+from signal_pipeline.orchestration.resources import instance_name
+from signal_pipeline.processing.worker import Worker
+
+KNOWN = text("SELECT id FROM raw_signals WHERE id = ANY(:ids)")
+
+
+@contextmanager
+def dagster_instance(here: Surroundings) -> Iterator[DagsterInstance]:
+    """The instance that the daemon and the UI use, in this process."""
+    prepare_dagster(here)
+    os.environ.update({"DAGSTER_DATABASE_URL": here.dagster_url, "DAGSTER_HOME": str(here.dagster_home)})
+    with DagsterInstance.get() as instance:
+        yield instance
+
+
+def drain_queue(here: Surroundings, *, wait: bool, on_batch: Callable[[int], None]) -> int:
+    """Process what is pending or expired through the daemon's own job; returns how many signals went through."""
+    with dagster_instance(here) as instance:
+        # Not a part of the instance's own name: the sensor must not take these claims for its own.
+        worker = Worker(here.engine, here.settings, f"process/{instance_name(instance)}:{os.getpid()}")
+        definitions = build_definitions(here.settings, make_worker=lambda _: worker)
+        return drain(definitions.resolve_job_def(PROCESS_SIGNALS), instance, worker, wait=wait, on_batch=on_batch)
+
+
+def add_keys(here: Surroundings, signal_ids: Sequence[UUID]) -> None:
+    """Make signals partitions. Raises `SettingsError` naming those that do not exist; then none is added."""
+    with here.engine.connect() as conn:
+        known = set(conn.execute(KNOWN, {"ids": list(signal_ids)}).scalars())
+    unknown = [str(i) for i in signal_ids if i not in known]
+    if unknown:
+        raise SettingsError(f"not in raw_signals: {', '.join(unknown)}; no partition was added")
+    with dagster_instance(here) as instance:
+        place_keys(instance, here.engine, signal_ids)
