@@ -225,6 +225,8 @@ def load_settings() -> Settings:
             groups[name] = group()
         except ValidationError as error:
             complaints += _complaints(error)
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f".env cannot be read as UTF-8 text: {error}") from error
     if not complaints:
         try:
             return Settings(**groups)
@@ -239,5 +241,6 @@ def _complaints(error: ValidationError) -> list[str]:
     for item in error.errors(include_url=False, include_context=False):
         name = str(item["loc"][0]).upper() if item["loc"] else ""
         shown = "" if not name or name.endswith("_URL") else f" (got {str(item['input'])[:200]!r})"
-        lines.append(f"{name}: {item['msg']}{shown}" if name else item["msg"])
+        message = item["msg"].removeprefix("Value error, ")
+        lines.append(f"{name}: {message}{shown}" if name else message)
     return lines

@@ -64,3 +64,11 @@ def test_bands_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, bands:
     monkeypatch.setenv("FEATURE_BANDS_HZ", bands)
     with pytest.raises(SettingsError, match="FEATURE_BANDS_HZ"):
         load_settings()
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_bytes("CLAIM_STRATEGY=s1\n".encode("utf-16"))
+    for group in (field.annotation for field in Settings.model_fields.values()):
+        monkeypatch.setitem(group.model_config, "env_file", str(tmp_path / ".env"))  # type: ignore[union-attr]
+    with pytest.raises(SettingsError, match=r"\.env cannot be read"):
+        load_settings()

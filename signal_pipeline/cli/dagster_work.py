@@ -24,7 +24,8 @@ KNOWN = text("SELECT id FROM raw_signals WHERE id = ANY(:ids)")
 def dagster_instance(here: Surroundings) -> Iterator[DagsterInstance]:
     """The instance that the daemon and the UI use, in this process."""
     prepare_dagster(here)
-    os.environ.update({"DAGSTER_DATABASE_URL": here.dagster_url, "DAGSTER_HOME": str(here.dagster_home)})
+    wanted = ("DAGSTER_DATABASE_URL", "DAGSTER_HOME")
+    os.environ.update({name: value for name, value in here.environment().items() if name in wanted})
     with DagsterInstance.get() as instance:
         yield instance
 

@@ -5,7 +5,6 @@ into its environment; nothing is written to the person's own.
 """
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import yaml
 from psycopg import sql
 from sqlalchemy import Engine
 from sqlalchemy.engine import URL, make_url
@@ -95,9 +95,14 @@ def _require_head(engine: Engine) -> None:
 
 
 def prepare_dagster(here: Surroundings) -> None:
-    """Dagster's home with our `dagster.yaml`, and its database."""
+    """Dagster's home with our `dagster.yaml`, in it CLAIM_MAX_RUNS, and Dagster's database."""
     here.dagster_home.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(PROJECT_ROOT / "dagster.yaml", here.dagster_home / "dagster.yaml")
+    configuration = yaml.safe_load((PROJECT_ROOT / "dagster.yaml").read_text())
+    configuration["concurrency"]["runs"]["max_concurrent_runs"] = here.settings.claims.claim_max_runs
+    # Replaced whole: a daemon that is reading it at this moment must not meet half a file.
+    unfinished = here.dagster_home / f".dagster.yaml.{os.getpid()}"
+    unfinished.write_text(yaml.safe_dump(configuration))
+    unfinished.replace(here.dagster_home / "dagster.yaml")
     ensure_database(here.dagster_url)
 
 

@@ -73,6 +73,9 @@ def _read(url: str, variable: str) -> URL:
             f"{variable} cannot be read as a URL. Expected postgresql://user:password@host:5432/database; "
             "percent-encode special characters of the password, and name several hosts as ?host=a:5432&host=b:5432"
         ) from None
+    if "@" in f"{parsed.host or ''}{parsed.database or ''}":
+        # a password with an unescaped @ or / in it: pieces of it would be taken, and shown, for a host or a database
+        raise SettingsError(f"{variable} has an @ behind the host: percent-encode special characters of the password")
     if parsed.drivername not in ACCEPTED_DRIVERS:
         raise SettingsError(
             f"{variable} begins with {parsed.drivername!r}; accepted are {', '.join(ACCEPTED_DRIVERS)}, followed by ://"

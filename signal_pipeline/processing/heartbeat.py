@@ -49,6 +49,7 @@ class Heartbeat:
             still = claims.renew(self._engine, self._token, lease_seconds=self._lease_seconds)
         except Exception as error:
             if not is_transient(error):
+                log.exception("heartbeat.died", claim=str(self._token))
                 raise
             log.warning("heartbeat.missed", claim=str(self._token), error=str(error))
             return

@@ -69,6 +69,7 @@ def validate_signal(worker: Worker, signal_id: UUID, progress: Progress) -> Vali
     recording = load_recording(signal, worker.settings.ingest)
     progress.enter(Stage.VALIDATE)
     grid = _grid(signal, worker.settings.features)
+    _check_lead_in(signal, grid)
     max_gap = max_gap_samples(grid.fs, worker.settings.features.max_gap_ms)
     summary = validate_record(
         recording.phases,
@@ -147,6 +148,16 @@ def _grid(signal: StoredSignal, settings: FeatureSettings) -> WindowGrid:
         return WindowGrid.for_rate(fs, window_ms=settings.window_ms, overlap=settings.window_overlap)
     except ValueError as error:
         raise ValidationFailed(f"sample_rate_hz: {error}") from error
+
+
+def _check_lead_in(signal: StoredSignal, grid: WindowGrid) -> None:
+    """A batch of a split file holds the rows before it that the windows of its day needed, and no more."""
+    needed = min(signal.first_row, grid.window_length - 1)
+    if signal.lead_in < needed:
+        raise ValidationFailed(
+            f"this batch was loaded for windows of at most {signal.lead_in + 1} samples, and WINDOW_MS now asks for "
+            f"{grid.window_length}: set it back, or ingest the file again"
+        )
 
 
 def current_version(settings: FeatureSettings) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import yaml
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 
@@ -139,3 +140,12 @@ def test_a_role_that_may_not_create_databases_is_told_what_to_set(
         with engine.begin() as conn:
             conn.execute(text(f"DROP OWNED BY {role}"))
             conn.execute(text(f"DROP ROLE {role}"))
+
+
+def test_dagster_runs_as_many_batches_at_once_as_the_settings_say(
+    run: Run, pipeline_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLAIM_MAX_RUNS", "7")
+    run("process")
+    written = yaml.safe_load(Path(pipeline_environment["DAGSTER_HOME"], "dagster.yaml").read_text())
+    assert written["concurrency"]["runs"]["max_concurrent_runs"] == 7

@@ -88,3 +88,11 @@ def test_redacting_hides_every_password_and_leaves_the_host(url: str) -> None:
     shown = redact(url)
     assert SECRET not in shown
     assert "@h" in shown
+
+
+@pytest.mark.parametrize("url", ["postgres://plant:pa@ss@127.0.0.1:5577/plant", "postgres://u:ge/heim@h/d@x"])
+def test_an_at_sign_in_a_password_is_named_and_no_piece_of_it_shown(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"percent-encode") as refused:
+        domain_url(url)
+    for piece in ("pa@", "ss@", "heim"):
+        assert piece not in str(refused.value)

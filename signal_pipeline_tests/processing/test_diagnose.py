@@ -17,8 +17,8 @@ from signal_pipeline.ingest.loader import LoadOptions, load_files
 from signal_pipeline.processing.batch import Batch
 from signal_pipeline.processing.run import run_batch
 from signal_pipeline.processing.worker import Worker
-from signal_pipeline.read import load_diagnoses
-from signal_pipeline.settings import ClaimSettings, IngestSettings, Settings
+from signal_pipeline.read import load_diagnoses, load_signals
+from signal_pipeline.settings import ClaimSettings, FeatureSettings, IngestSettings, Settings
 from signal_pipeline.synthetic import Condition, Motor, simulate
 from signal_pipeline.synthetic.fleet import csv_bytes
 from signal_pipeline_tests.signals import insert_signals, statuses
@@ -136,3 +136,14 @@ def test_diagnosing_again_replaces_the_row(engine: Engine, recording: Path) -> N
     work_off(worker)
     (row,) = load_diagnoses(engine=engine).to_dict("records")
     assert row["broken_bar_status"] == "ok"
+
+
+def test_a_batch_that_was_loaded_for_shorter_windows_fails_and_says_what_to_do(engine: Engine, recording: Path) -> None:
+    short = Worker(
+        engine, Settings(ingest=IngestSettings(csv_batch_size=5000), features=FeatureSettings(window_ms=200)), "t"
+    )
+    load(short, recording)
+    work_off(worker_on(engine))
+    signals = load_signals(engine=engine)
+    assert signals["processing_status"].tolist() == ["completed", *["failed"] * 4]
+    assert "ingest the file again" in signals["meta"].iloc[1]["failure"]["message"]
