@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 from pydantic_settings import BaseSettings
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
@@ -66,6 +67,13 @@ def _nobody_elses_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     os.chdir(tmp_path_factory.mktemp("cwd"))
     yield
     os.chdir(before)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A command that a test runs in this process configures the logs; the next test starts with the defaults."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

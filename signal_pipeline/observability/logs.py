@@ -36,7 +36,8 @@ def configure_logging(settings: AppSettings, *, default_level: str | None = None
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        # not cached: a process that is configured again (a command inside a test) must not keep the first answer
+        cache_logger_on_first_use=False,
     )
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
