@@ -75,8 +75,8 @@ def _to_move(instance: DagsterInstance, wanted: list[str], keys: list[str]) -> l
     in_place = wanted == keys[first : first + len(wanted)]
     if in_place or set(wanted).isdisjoint(keys) or _backfill_under_way(instance):
         return []
-    in_use = _keys_in_use(instance, keys)
-    return [key for key in wanted if key in set(keys) - in_use]
+    movable = set(keys) - _keys_in_use(instance, keys)
+    return [key for key in wanted if key in movable]
 
 
 def _keys_in_use(instance: DagsterInstance, keys: list[str]) -> set[str]:
