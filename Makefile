@@ -2,9 +2,6 @@
 # Python tools run from .venv, which uv makes from uv.lock; uv itself comes into .tools, by pip.
 
 UV_VERSION := 0.13.9
-# for a Python without pip, as Debian's is; a wheel can be run as it is
-PIP_URL := https://files.pythonhosted.org/packages/07/25/ee8c38ae72d66b844ce8eb9711ba905dba21ca1a8a0c960057c41cd23337/pip-26.3-py3-none-any.whl
-PIP_SHA256 := f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13
 PYTHON ?=
 WORKERS ?= 2
 ARGS ?=
@@ -103,16 +100,14 @@ if [ -z "$$python" ]; then \
 fi
 endef
 
-define FETCH_PIP
-import hashlib, sys, urllib.request
-wheel = urllib.request.urlopen("$(PIP_URL)", timeout=60).read()
-if hashlib.sha256(wheel).hexdigest() != "$(PIP_SHA256)":
-    sys.exit("what came from $(PIP_URL) is not the pip that was asked for")
-open(sys.argv[1], "wb").write(wheel)
+# a Python without pip mostly brings one for its virtual environments; a wheel can be run as it is
+define BUNDLED_PIP
+import ensurepip, pathlib
+print(*sorted(pathlib.Path(ensurepip.__file__).with_name("_bundled").glob("pip-*.whl")))
 endef
-export FETCH_PIP
+export BUNDLED_PIP
 
-# pip if there is one, else an installed uv, else a pip that is fetched
+# pip if there is one, else an installed uv, else the pip that Python brings
 $(UV_STAMP):
 	@$(find_python); rm -rf .tools; mkdir -p .tools/bin; \
 	pip="-m pip"; \
@@ -120,10 +115,12 @@ $(UV_STAMP):
 		if command -v uv >/dev/null; then \
 			echo "$$python has no pip: using $$(uv --version)"; ln -s "$$(command -v uv)" $(UV); touch $@; exit 0; \
 		fi; \
-		pip=.tools/$(notdir $(PIP_URL))/pip; \
-		"$$python" -c "$$FETCH_PIP" .tools/$(notdir $(PIP_URL)) || { \
-			echo "error: $$python has no pip, it could not be fetched, and there is no uv:" \
-				"install either (on Debian python3-pip)" >&2; exit 1; }; \
+		pip=$$("$$python" -c "$$BUNDLED_PIP" 2>/dev/null); \
+		if [ -z "$$pip" ]; then \
+			echo "error: $$python has no pip and brings none, and there is no uv:" \
+				"install either (on Debian python3-pip)" >&2; exit 1; \
+		fi; \
+		pip="$$pip/pip"; \
 	fi; \
 	echo "fetching uv $(UV_VERSION) into .tools"; \
 	"$$python" $$pip install --quiet --no-input --only-binary :all: --upgrade --target .tools uv==$(UV_VERSION) && touch $@
