@@ -1,10 +1,10 @@
 """Dagster's storage in Postgres, with one pool of connections a process and with events written in batches.
 
 `dagster.yaml` names `PooledPostgresStorage`. It is dagster-postgres's storage, whose tables and queries stay as they
-are; only two things differ. dagster-postgres opens a connection for every query and, for a run of 200 signals, writes
-800 planned events one by one; both together were most of what Dagster cost (docs/decisions/0002). Both changes lean on
-Dagster's private API: where that has changed, the storage says so and works as dagster-postgres does. Not here: which
-events are emitted (`events`).
+are; only two things differ. dagster-postgres opens a connection for every query, and writes a planned event for each
+signal and asset of a run one by one; both together were most of what Dagster cost (docs/decisions/0002). Both changes
+lean on Dagster's private API: where that has changed, the storage says so and works as dagster-postgres does. Not here:
+which events are emitted (`events`).
 """
 
 import atexit
@@ -26,7 +26,7 @@ from sqlalchemy import Engine, create_engine, insert
 log = structlog.get_logger(__name__)
 
 EVENTS_A_BATCH = "1000"
-"""Of one INSERT at most: the planned events of a run of 250 signals, about a megabyte."""
+"""Of one INSERT at most: the planned events of a run of 200 signals and five assets, about a megabyte."""
 
 # Rows apart from the statement, so that it is compiled once: a quarter of the time of a VALUES list of 800 rows.
 INSERT_EVENTS = insert(SqlEventLogStorageTable).returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)
