@@ -3,7 +3,7 @@
     python benchmarks/claims.py [--signals 1000] [--finished 20000] [--workers 1,2,4,8] [--batch 20]
 
 Each worker is a process that claims (`db.claims.claim_pending`) and completes at once, until nothing is pending; the
-table holds `--finished` completed rows besides. Both strategies run in the same run, interleaved, on one embedded
+table holds `--finished` rows that are final besides. Both strategies run in the same run, interleaved, on one embedded
 server. Last line: one JSON object with claims a second, the p99 of a fetch, and wasted fetches (they came back empty
 although signals were pending), by strategy and number of workers.
 """
