@@ -131,7 +131,7 @@ $(SYNCED): pyproject.toml uv.lock $(UV_STAMP)
 	@$(find_python); \
 	[ -w "$${HOME:-/nonexistent}" ] || export UV_CACHE_DIR="$$PWD/.tools/cache"; \
 	if [ -x .venv/bin/python ] && [ -z "$(PYTHON)" ]; then python=.venv/bin/python; fi; \
-	$(UV) sync --locked --compile-bytecode --python "$$python"
+	$(UV) sync --locked --extra plots --compile-bytecode --python "$$python"
 	@printf '%s\n%s\n' "$(CURDIR)" "$(PYTHON)" > $@
 
 $(WARM): $(SYNCED) $(wildcard signal_pipeline/dsp/*.py)
