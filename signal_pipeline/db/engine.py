@@ -10,15 +10,12 @@ from contextlib import contextmanager
 import psycopg
 import sqlalchemy
 from sqlalchemy import Engine, text
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from signal_pipeline.db.urls import limits
 from signal_pipeline.errors import DatabaseUnavailable
 from signal_pipeline.settings import DatabaseSettings
-
-DEAD_PEER_SECONDS = 30
-"""After this long without an acknowledgement a TCP connection counts as dead (the server may be cut off)."""
 
 NO_CONNECTION = (OperationalError, InterfaceError, PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError)
 """What a statement raises when the server does not answer; psycopg's own where COPY goes past SQLAlchemy."""
@@ -27,7 +24,7 @@ NO_CONNECTION = (OperationalError, InterfaceError, PoolTimeout, psycopg.Operatio
 def create_engine(url: str, settings: DatabaseSettings) -> Engine:
     """An engine for the domain database at `url` (`postgresql+psycopg://…`). Connects lazily.
 
-    What `url` itself says in `?options=` holds, too, and wins.
+    What `url` itself says, in its query or in its `?options=`, wins.
     """
     options = {
         "timezone": "UTC",
@@ -42,21 +39,13 @@ def create_engine(url: str, settings: DatabaseSettings) -> Engine:
         pool_timeout=settings.database_pool_timeout_seconds,
         pool_pre_ping=True,
         hide_parameters=True,
-        connect_args={
-            "connect_timeout": settings.database_connect_timeout_seconds,
-            "application_name": "signal_pipeline",
-            "options": " ".join([*(f"-c {name}={value}" for name, value in options.items()), *_options_of(url)]),
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 4,
-            "tcp_user_timeout": DEAD_PEER_SECONDS * 1000,
-        },
+        connect_args={"application_name": "signal_pipeline"}
+        | limits(
+            url,
+            connect_timeout=settings.database_connect_timeout_seconds,
+            options=" ".join(f"-c {name}={value}" for name, value in options.items()),
+        ),
     )
-
-
-def _options_of(url: str) -> tuple[str, ...]:
-    found = make_url(url).query.get("options", ())
-    return (found,) if isinstance(found, str) else found
 
 
 def is_transient(error: BaseException) -> bool:

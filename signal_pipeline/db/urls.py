@@ -22,6 +22,24 @@ DAGSTER_DRIVER: Final = "postgresql+psycopg2"
 DAGSTER_DATABASE: Final = "dagster"
 """The sibling database of the domain's that Dagster's own storage lives in."""
 
+DEAD_PEER_SECONDS: Final = 30
+"""After this long without an acknowledgement a TCP connection counts as dead, at either end of it."""
+
+CLIENT_LIMITS: Final = {
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "4",
+    "tcp_user_timeout": str(DEAD_PEER_SECONDS * 1000),
+}
+"""libpq's own defaults wait two hours for a peer that is gone, and for ever for one that does not let us in."""
+
+# The server's half. A host that is cut off in the middle of a transaction leaves row locks behind, which nobody can
+# take over before the server, too, has noticed. Ignored on a unix socket.
+SERVER_LIMITS: Final = (
+    "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=4 "
+    f"-c tcp_user_timeout={DEAD_PEER_SECONDS * 1000}"
+)
+
 ACCEPTED_DRIVERS: Final = ("postgres", "postgresql", DOMAIN_DRIVER, DAGSTER_DRIVER)
 
 _SECRET_OPTIONS: Final = frozenset({"password", "sslpassword"})
@@ -51,6 +69,26 @@ def dagster_url(domain: str, configured: str | None = None) -> str:
             "rename the database, or set DAGSTER_DATABASE_URL to another one"
         )
     return _text(parsed.set(drivername=DAGSTER_DRIVER, database=DAGSTER_DATABASE))
+
+
+def limits(url: str, *, connect_timeout: int = 10, options: str = "") -> dict[str, str]:
+    """Connection parameters that end the waiting for a peer that is gone, for libpq and for the server.
+
+    `connect_timeout` in s; `options` are further ones for the server (`-c name=value …`). What `url` itself says, in
+    its query or in its `?options=`, wins.
+    """
+    said = make_url(url).query
+    own = said.get("options", ())
+    everything = (SERVER_LIMITS, options, *((own,) if isinstance(own, str) else own))
+    wanted = CLIENT_LIMITS | {"connect_timeout": str(connect_timeout)}
+    return {name: value for name, value in wanted.items() if name not in said} | {
+        "options": " ".join(part for part in everything if part)
+    }
+
+
+def with_limits(url: str) -> str:
+    """`url` with `limits` in its query, for code that is not ours and takes nothing but a URL."""
+    return _text(make_url(url).update_query_dict(limits(url)))
 
 
 def redact(url: str) -> str:

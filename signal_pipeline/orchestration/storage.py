@@ -23,6 +23,8 @@ from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_config
 from sqlalchemy import Engine, create_engine, insert
 
+from signal_pipeline.db.urls import with_limits
+
 log = structlog.get_logger(__name__)
 
 EVENTS_A_BATCH = "1000"
@@ -72,12 +74,13 @@ class PooledPostgresStorage(DagsterPostgresStorage):
     ) -> None:
         # Looking whether the tables are there takes three connections, and each tick of a sensor makes an instance.
         autocreate = should_autocreate_tables and postgres_url not in LOOKED_AT
-        super().__init__(postgres_url, autocreate, inst_data, token_provider)
+        limited = with_limits(postgres_url)  # for connections that are not of the pool: the web server has its own
+        super().__init__(limited, autocreate, inst_data, token_provider)
         LOOKED_AT.add(postgres_url)
         # Dagster batches only where this is set; it is read at each event. Whoever set it means it.
         os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", EVENTS_A_BATCH)
         self._event_log_storage = BatchingEventLogStorage(
-            postgres_url, should_autocreate_tables=False, token_provider=token_provider
+            limited, should_autocreate_tables=False, token_provider=token_provider
         )
         if token_provider is None:  # a token belongs to a connection, so those engines are left alone
             self._share_engine(shared_engine(postgres_url))
@@ -110,7 +113,7 @@ def shared_engine(url: str) -> Engine:
     functions take a second connection while they hold one, and would wait for ever at a fixed limit.
     """
     engine = create_engine(
-        url,
+        with_limits(url),
         isolation_level="AUTOCOMMIT",
         pool_size=3,
         max_overflow=-1,

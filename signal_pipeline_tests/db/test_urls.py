@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy.engine import make_url
 
-from signal_pipeline.db.urls import dagster_url, domain_url, redact
+from signal_pipeline.db.urls import DEAD_PEER_SECONDS, dagster_url, domain_url, limits, redact, with_limits
 from signal_pipeline.errors import SettingsError
 
 SECRET = "s3cr3t"  # noqa: S105 - what must not be shown
@@ -96,3 +96,19 @@ def test_an_at_sign_in_a_password_is_named_and_no_piece_of_it_shown(url: str) ->
         domain_url(url)
     for piece in ("pa@", "ss@", "heim"):
         assert piece not in str(refused.value)
+
+
+def test_a_url_with_limits_waits_for_no_dead_peer_at_either_end() -> None:
+    query = make_url(with_limits(f"postgresql+psycopg2://me:{SECRET}@h/plant?sslmode=require")).query
+    assert int(str(query["tcp_user_timeout"])) == DEAD_PEER_SECONDS * 1000
+    idle, interval, count = (int(str(query[f"keepalives_{name}"])) for name in ("idle", "interval", "count"))
+    assert idle + interval * count == DEAD_PEER_SECONDS
+    assert (query["sslmode"], query["connect_timeout"]) == ("require", "10")
+    assert f"-c tcp_user_timeout={DEAD_PEER_SECONDS * 1000}" in str(query["options"])
+
+
+def test_what_a_url_says_about_limits_itself_wins() -> None:
+    url = "postgresql://h/plant?keepalives_idle=60&options=-c%20tcp_keepalives_idle%3D60"
+    assert "keepalives_idle" not in limits(url)
+    assert limits(url)["options"].endswith("-c tcp_keepalives_idle=60")
+    assert make_url(with_limits(with_limits(url))).query["keepalives_idle"] == "60"
