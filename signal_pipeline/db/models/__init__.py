@@ -9,6 +9,7 @@ from signal_pipeline.db.models.results import AnomalyEvent, AnomalyScore, Anomal
 from signal_pipeline.db.models.signals import (
     DIAGNOSED,
     Counter,
+    Duration,
     Equipment,
     Feature,
     HourlyFeatureSummary,
@@ -24,6 +25,7 @@ __all__ = [
     "AnomalyState",
     "Base",
     "Counter",
+    "Duration",
     "Equipment",
     "Feature",
     "Forecast",

@@ -68,6 +68,7 @@ class AnomalyEvent(Base):
         UniqueConstraint(
             "equipment_id", "model_kind", "model_version", "started_at", name="uq_anomaly_events_stream_started_at"
         ),
+        Index("ix_anomaly_events_open", "equipment_id", postgresql_where=text("is_open")),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

@@ -96,6 +96,13 @@ class RawSignal(Base):
             "recorded_at",
             postgresql_where=text("processing_status IN ('pending', 'processing')"),
         ),
+        # The last success, and what was finished within the last hour.
+        Index(
+            "ix_raw_signals_finalized",
+            "processing_status",
+            "finalized_at",
+            postgresql_where=text("finalized_at IS NOT NULL"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=NEW_ID)
@@ -196,3 +203,18 @@ class Counter(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     shard: Mapped[int] = mapped_column(primary_key=True)
     value: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+
+
+class Duration(Base):
+    """How long stages took and signals waited: one row a bucket and shard, counted as `Counter` is.
+
+    `what`, a stage or `queue`; `le`, the bucket's upper bound (s); observations in this bucket alone, and their sum.
+    """
+
+    __tablename__ = "durations"
+
+    what: Mapped[str] = mapped_column(primary_key=True)
+    le: Mapped[float] = mapped_column(primary_key=True)
+    shard: Mapped[int] = mapped_column(primary_key=True)
+    observations: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    microseconds: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
