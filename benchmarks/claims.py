@@ -1,120 +1,151 @@
-"""S1 against S2: how fast workers empty a queue, and how often they try in vain.
+"""What a claim costs: S1 and S2 beside procrastinate and pgqueuer, with few and many workers and short and long tables.
 
-    python benchmarks/claims.py [--signals 1000] [--finished 20000] [--workers 1,2,4,8] [--batch 20]
+    python -m benchmarks.claims [--rows 1000,100000,1000000] [--workers 1,2,4,8,16] [--pending 1000] [--batch 20]
 
-Each worker is a process that claims (`db.claims.claim_pending`) and completes at once, until nothing is pending; the
-table holds `--finished` rows that are final besides. Both strategies run in the same run, interleaved, on one embedded
-server. Last line: one JSON object with claims a second, the p99 of a fetch, and wasted fetches (they came back empty
-although signals were pending), by strategy and number of workers.
+A database for each number of rows on one embedded server: `--pending` jobs wait, the rest is finished. Two measures.
+*Races*: workers take all that waits, `--batch` a fetch (procrastinate: one); claims a second, the p99 of a fetch, and
+wasted attempts (fetches that came back empty before the end, and rows that another had just taken). *Cost*: one worker
+takes a batch from each table in turn, again and again, so that whatever else the machine does meets all sizes
+alike; the median of a fetch, `growth_1k_to_1m` (the largest table's over the smallest's), and what Postgres itself
+touches for one claim of ours. Claims only: nothing is completed. Last line: one JSON object.
 """
 
 import argparse
 import json
-import multiprocessing
+import os
 import tempfile
 import time
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Engine, text
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
 
-from signal_pipeline.db import migrate
-from signal_pipeline.db.claims import claim_pending, complete
+from benchmarks.measuring import connect
+from benchmarks.queues import TABLES, install, open_queue, refill
+from benchmarks.racing import Race, Result, Workers
+from signal_pipeline.db import claim_sql
 from signal_pipeline.db.embedded import embedded_server
 from signal_pipeline.db.engine import create_engine
-from signal_pipeline.settings import ClaimSettings, ClaimStrategy, DatabaseSettings
+from signal_pipeline.settings import DatabaseSettings
 
-FINISHED = text("""
-    INSERT INTO raw_signals (equipment_id, processing_status) SELECT id, 'failed'
-    FROM equipment, generate_series(1, :n) WHERE name = 'M1'
-""")
-PENDING = text(
-    "INSERT INTO raw_signals (equipment_id) SELECT id FROM equipment, generate_series(1, :n) WHERE name = 'M1'"
-)
-
-Fetches = list[tuple[float, int]]
-"""Seconds of each fetch, and how many signals it brought."""
+OURS = ("s1", "s2")
+PEERS = ("procrastinate", "pgqueuer")
 
 
-def work(url: str, strategy: ClaimStrategy, batch: int, barrier: Barrier, results: Any) -> None:
-    """Claim and complete until the queue is empty three times in a row."""
-    engine = create_engine(url, DatabaseSettings())
-    settings = ClaimSettings(claim_strategy=strategy, claim_batch_size=batch)
-    fetches: Fetches = []
-    empty = 0
-    barrier.wait()
-    while empty < 3:
-        began = time.perf_counter()
-        claims = claim_pending(engine, settings=settings, claimed_by="benchmark").claims
-        fetches.append((time.perf_counter() - began, sum(len(claim.signal_ids) for claim in claims)))
-        empty = 0 if claims else empty + 1
-        for claim in claims:
-            with engine.begin() as conn:
-                complete(conn, claim.token, claim.signal_ids)
-    results.put(fetches)
-    engine.dispose()
-
-
-def measure(
-    engine: Engine, url: str, strategy: ClaimStrategy, *, workers: int, signals: int, batch: int
-) -> dict[str, Any]:
-    """One race of `workers` processes over `signals` pending rows."""
-    with engine.begin() as conn:
-        conn.execute(text("DELETE FROM raw_signals WHERE processing_status = 'completed'"))
-        conn.execute(PENDING, {"n": signals})
-    spawn = multiprocessing.get_context("spawn")
-    barrier, results = spawn.Barrier(workers + 1), spawn.SimpleQueue()
-    arguments = (url, strategy, batch, barrier, results)
-    processes = [spawn.Process(target=work, args=arguments) for _ in range(workers)]
-    for process in processes:
-        process.start()
-    barrier.wait()
+def build(url: str, rows: int, pending: int) -> str:
+    """A database whose tables hold `rows` jobs each, `pending` of them pending; returns its URL."""
+    name = f"claims_{rows}"
+    with connect(url, "postgres") as conn:
+        conn.execute(f"CREATE DATABASE {name}")
+    own = make_url(url).set(database=name).render_as_string(hide_password=False)
     began = time.perf_counter()
-    fetches = [fetch for _ in processes for fetch in results.get()]
-    seconds = time.perf_counter() - began
-    for process in processes:
-        process.join()
-    claimed = sum(n for _, n in fetches)
-    if claimed != signals:
-        raise RuntimeError(f"{strategy}: {claimed} claims of {signals} signals")
-    # each worker's last three fetches found the queue empty; more of them were in vain
+    install(own, max(0, rows - pending))
+    print(f"{rows} rows in each table: made in {time.perf_counter() - began:.0f} s", flush=True)
+    return own
+
+
+def summary(result: Result, jobs: int) -> dict[str, Any]:
+    seconds = [s for s, n in result.fetches if n]
     return {
-        "claims_per_second": round(signals / seconds),
-        "fetch_p99_ms": round(1000 * float(np.quantile([s for s, n in fetches if n], 0.99)), 2),
-        "wasted_fetches": sum(1 for _, n in fetches if not n) - 3 * workers,
+        "claims_per_second": round(jobs / result.seconds),
+        "fetch_p99_ms": round(1000 * float(np.quantile(seconds, 0.99)), 2),
+        "wasted_attempts": result.refused + sum(1 for _, n in result.fetches if not n),
     }
+
+
+def cost(urls: dict[int, str], name: str, *, pending: int, batch: int, rounds: int) -> dict[int, float]:
+    """Median milliseconds of a fetch of `batch`, by rows in the table; the tables take turns."""
+    queues = {rows: open_queue(name, url) for rows, url in urls.items()}
+    seconds: dict[int, list[float]] = {rows: [] for rows in urls}
+    for queue in queues.values():
+        queue.warm_up()
+    left = 0
+    for _ in range(rounds):
+        if left < 2 * batch:
+            for url in urls.values():
+                refill(url, name, pending)
+            left = pending
+        for rows, queue in queues.items():
+            began = time.perf_counter()
+            queue.fetch(batch)
+            seconds[rows].append(time.perf_counter() - began)
+        left -= batch
+    for queue in queues.values():
+        queue.close()
+    return {rows: round(1000 * median(values), 3) for rows, values in seconds.items()}
+
+
+def touched(url: str, batch: int) -> dict[str, float]:
+    """What Postgres says of one fetch by S2, for each signal: 8-kB pages looked at, and bytes of WAL."""
+    engine = create_engine(url, DatabaseSettings())
+    given = {"claimed_by": "w", "lease_seconds": 60.0, "max_attempts": 3, "token": os.urandom(16).hex(), "n": batch}
+    with engine.connect() as conn:
+        statement = text(f"EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) {claim_sql.CLAIM_BATCH.text}")
+        plan = conn.execute(statement, given).scalar_one()[0]["Plan"]
+        conn.rollback()
+    engine.dispose()
+    pages = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+    return {"pages": round(pages / batch, 1), "wal_bytes": round(plan["WAL Bytes"] / batch)}
+
+
+def run(url: str, given: argparse.Namespace) -> dict[str, Any]:
+    sizes = [int(n) for n in given.rows.split(",")]
+    counts = [int(n) for n in given.workers.split(",")]
+    with Workers(max(counts)) as workers:
+        urls = {rows: build(url, rows, given.pending) for rows in sizes}
+        races: dict[str, dict[str, Any]] = {name: {str(rows): {} for rows in sizes} for name in TABLES}
+        for rows, own in urls.items():
+            for n in counts:
+                for name in TABLES:
+                    refill(own, name, given.pending)
+                    result = workers.race(Race(name, own, given.batch, given.pending), n)
+                    races[name][str(rows)][str(n)] = summary(result, given.pending)
+                    print(f"{rows} rows, {n} workers, {name}: {races[name][str(rows)][str(n)]}", flush=True)
+    found: dict[str, Any] = {}
+    for name in TABLES:
+        batches = {"fetch_ms": given.batch} if name == "procrastinate" else {"fetch_ms": given.batch, "single_ms": 1}
+        found[name] = {"races": races[name]}
+        for label, batch in batches.items():
+            costs = cost(urls, name, pending=given.pending, batch=batch, rounds=given.rounds)
+            found[name][label] = costs
+            found[name][f"growth_{label}"] = round(costs[max(sizes)] / costs[min(sizes)], 2)
+            print(f"{name}, a fetch of {batch}: {costs}", flush=True)
+    for rows, own in urls.items():
+        refill(own, "s2", given.pending)
+        found["s2"].setdefault("touched_a_claim", {})[rows] = touched(own, given.batch)
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--signals", type=int, default=1000)
-    parser.add_argument("--finished", type=int, default=20_000)
-    parser.add_argument("--workers", default="1,2,4,8")
+    parser.add_argument("--rows", default="1000,100000,1000000", help="in each table")
+    parser.add_argument("--workers", default="1,2,4,8,16")
+    parser.add_argument("--pending", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=20)
-    arguments = parser.parse_args()
-    found: dict[str, dict[str, Any]] = {strategy.value: {} for strategy in ClaimStrategy}
+    parser.add_argument("--rounds", type=int, default=150, help="fetches from each table for its cost")
+    given = parser.parse_args()
+    began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="signal_pipeline-claims-") as folder:
         Path(folder).chmod(0o711)
         with embedded_server(Path(folder) / "home") as url:
-            migrate.upgrade(url)
-            engine = create_engine(url, DatabaseSettings())
-            with engine.begin() as conn:
-                conn.execute(text("INSERT INTO equipment (name) VALUES ('M1')"))
-                conn.execute(FINISHED, {"n": arguments.finished})
-            for workers in (int(n) for n in arguments.workers.split(",")):
-                for strategy in ClaimStrategy:
-                    one = measure(
-                        engine, url, strategy, workers=workers, signals=arguments.signals, batch=arguments.batch
-                    )
-                    print(f"{strategy.value}, {workers} workers: {one}")
-                    found[strategy.value][str(workers)] = one
-            engine.dispose()
-    ratio = {
-        n: round(found["s2"][n]["claims_per_second"] / found["s1"][n]["claims_per_second"], 2) for n in found["s1"]
-    }
-    print(json.dumps({"s2_to_s1": ratio, **found, "signals": arguments.signals, "finished": arguments.finished}))
+            found = run(url, given)
+    print(
+        json.dumps(
+            {
+                "growth_1k_to_1m": found["s2"]["growth_fetch_ms"],
+                "ours": {name: found[name] for name in OURS},
+                "peers": {name: found[name] for name in PEERS},
+                "rows": given.rows,
+                "pending": given.pending,
+                "batch": given.batch,
+                "seconds": round(time.perf_counter() - began),
+                "load": os.getloadavg()[0],
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

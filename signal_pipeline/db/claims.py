@@ -52,38 +52,40 @@ class Failure:
 def claim_pending(engine: Engine, *, settings: ClaimSettings, claimed_by: str, limit: int | None = None) -> Claimed:
     """Claim up to `limit` (default: CLAIM_BATCH_SIZE) pending or expired signals, by CLAIM_STRATEGY."""
     n = settings.claim_batch_size if limit is None else limit
-    crash_looped = _bury_crash_loops(engine, settings.claim_max_attempts)
     parameters = {
         "claimed_by": claimed_by,
         "lease_seconds": settings.claim_lease_seconds,
         "max_attempts": settings.claim_max_attempts,
         "token": uuid4(),
+        "n": n,
     }
     take = _take_batch if settings.claim_strategy is ClaimStrategy.S2 else _take_one_by_one
-    return Claimed(_grouped(take(engine, n, parameters)), crash_looped)
+    with engine.connect() as conn:
+        crash_looped = _bury_crash_loops(conn, settings.claim_max_attempts)
+        taken = take(conn, parameters)
+        conn.commit()
+    return Claimed(_grouped(taken), crash_looped)
 
 
-def _bury_crash_loops(engine: Engine, max_attempts: int) -> tuple[UUID, ...]:
-    with engine.begin() as conn:
-        buried = tuple(conn.execute(claim_sql.BURY_CRASH_LOOPS, {"max_attempts": max_attempts}).scalars())
-        counters.add(conn, {f"signals_failed_total:{FailureReason.CRASH_LOOP.value}": len(buried)})
+def _bury_crash_loops(conn: Connection, max_attempts: int) -> tuple[UUID, ...]:
+    buried = tuple(conn.execute(claim_sql.BURY_CRASH_LOOPS, {"max_attempts": max_attempts}).scalars())
+    counters.add(conn, {f"signals_failed_total:{FailureReason.CRASH_LOOP.value}": len(buried)})
     return buried
 
 
-def _take_batch(engine: Engine, n: int, parameters: dict[str, Any]) -> list[Any]:
-    with engine.begin() as conn:
-        return list(conn.execute(claim_sql.CLAIM_BATCH, {**parameters, "n": n}))
+def _take_batch(conn: Connection, parameters: dict[str, Any]) -> list[Any]:
+    """S2: in the transaction that buried, because each of its own costs as much as the claim."""
+    return list(conn.execute(claim_sql.CLAIM_BATCH, parameters))
 
 
-def _take_one_by_one(engine: Engine, n: int, parameters: dict[str, Any]) -> list[Any]:
+def _take_one_by_one(conn: Connection, parameters: dict[str, Any]) -> list[Any]:
     """S1: each signal in a transaction of its own; one that another worker took first is skipped."""
-    with engine.connect() as conn:
-        candidates = conn.execute(claim_sql.CANDIDATES, {**parameters, "n": n}).scalars().all()
+    candidates = conn.execute(claim_sql.CANDIDATES, parameters).scalars().all()
+    conn.commit()
+    taken: list[Any] = []
+    for signal_id in candidates:
+        taken += conn.execute(claim_sql.CLAIM_ONE, {**parameters, "id": signal_id})
         conn.commit()
-        taken: list[Any] = []
-        for signal_id in candidates:
-            taken += conn.execute(claim_sql.CLAIM_ONE, {**parameters, "id": signal_id})
-            conn.commit()
     return taken
 
 
