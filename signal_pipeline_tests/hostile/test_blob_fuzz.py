@@ -1,0 +1,45 @@
+"""Generated blobs: the samples that their row claims, or corrupt; and through the whole work, each signal by itself."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from signal_pipeline.errors import CorruptBlob
+from signal_pipeline.ingest.codec import decode
+from signal_pipeline_tests.hostile.blobs import BlobCase, blob_cases
+from signal_pipeline_tests.hostile.fuzzing import TIMEOUT_SECONDS, counted, fuzzed
+
+
+def check(case: BlobCase) -> str:
+    """What came of one blob, after all that has to hold for it."""
+    try:
+        samples = decode(case.blob, samples_count=case.samples_count, crc32=case.crc32)
+    except CorruptBlob as error:
+        assert case.original is None, f"a sound blob was refused: {error}"
+        assert str(error).isprintable()
+        return "corrupt"
+    assert not case.damaged_since_checksum
+    assert (samples.dtype, samples.shape) == (np.float32, (case.samples_count,))
+    assert samples.flags.writeable
+    if case.original is not None:
+        assert samples.tobytes() == case.original.tobytes()
+        return "read"
+    return "read as other samples"  # damage that no form can notice by itself; the row's checksum does
+
+
+@pytest.mark.timeout(TIMEOUT_SECONDS)
+def test_a_generated_blob_gives_the_claimed_samples_or_is_corrupt(
+    record_property: Callable[[str, object], None],
+) -> None:
+    tally: Counter[str] = Counter()
+
+    @fuzzed(1 / 3)
+    @given(case=blob_cases())
+    def hold(case: BlobCase) -> None:
+        tally[check(case)] += 1
+
+    hold()
+    record_property("said", f"generated blobs, {counted(tally)}")
