@@ -182,6 +182,17 @@ class ForecastSettings(_Group):
     )
 
 
+class ViewSettings(_Group):
+    """What people see in Dagster: pictures, and when the checks of the data complain."""
+
+    pictures_per_run: int = Field(
+        2, ge=0, le=100, description="signals of a run that get pictures in Dagster's UI; 0: none (extra `plots`)"
+    )
+    check_failed_pct: float = Field(5, ge=0, le=100, description="% of the latest signals that may have failed")
+    check_silent_hours: float = Field(24, gt=0, description="h after which an equipment without new recordings is late")
+    check_backlog_minutes: float = Field(60, gt=0, description="min that a pending signal may wait")
+
+
 class Settings(BaseModel):
     """All groups. Rooms take the group they need, never this."""
 
@@ -195,6 +206,7 @@ class Settings(BaseModel):
     diagnosis: DiagnosisSettings = Field(default_factory=DiagnosisSettings)
     models: ModelSettings = Field(default_factory=ModelSettings)
     forecast: ForecastSettings = Field(default_factory=ForecastSettings)
+    view: ViewSettings = Field(default_factory=ViewSettings)
 
     @model_validator(mode="after")
     def _production_is_explicit(self) -> Self:

@@ -5,6 +5,7 @@ healthy is for a person to say.
 """
 
 from datetime import datetime
+from time import perf_counter
 
 from dagster import (
     AssetCheckExecutionContext,
@@ -28,6 +29,7 @@ from pydantic import Field
 from signal_pipeline.db.proposals import open_proposals
 from signal_pipeline.errors import ManifestError
 from signal_pipeline.orchestration import ops
+from signal_pipeline.orchestration.plots import forecast_pictures, model_picture
 from signal_pipeline.processing import models
 from signal_pipeline.processing.forecasting import forecast_due
 from signal_pipeline.processing.worker import Worker
@@ -75,8 +77,9 @@ class RescoreConfig(Config):
 )
 def anomaly_model(context: AssetExecutionContext, config: RangeConfig) -> MaterializeResult[None]:
     worker: Worker = context.resources.worker
+    times, began = config.times(), perf_counter()
     try:
-        trained = models.train(worker, equipment=config.names, **config.times())
+        trained = models.train(worker, equipment=config.names, **times)
     except (ManifestError, ValueError) as error:
         raise Failure(str(error), allow_retries=False) from error
     return MaterializeResult(
@@ -85,6 +88,8 @@ def anomaly_model(context: AssetExecutionContext, config: RangeConfig) -> Materi
             "windows": trained.windows,
             "refused": trained.refused,
             "parent": trained.models.parent or "none",
+            "seconds": round(perf_counter() - began, 3),
+            **model_picture(worker, trained.models, list(trained.windows), **times),
         }
     )
 
@@ -115,10 +120,18 @@ def no_drift_is_waiting(context: AssetCheckExecutionContext) -> AssetCheckResult
     "share of the rated current. Best effort: one series that cannot be forecast keeps no other from it.",
 )
 def forecasts(context: AssetExecutionContext) -> MaterializeResult[None]:
-    found = forecast_due(context.resources.worker)
-    issued = sum(len(one.issued) for one in found.values())
-    refused = {name: one.refused for name, one in found.items() if one.refused}
-    return MaterializeResult(metadata={"equipment": len(found), "issued": issued, "refused": refused})
+    worker, began = context.resources.worker, perf_counter()
+    found = forecast_due(worker)
+    issued = [name for name, one in found.items() if one.issued]
+    return MaterializeResult(
+        metadata={
+            "equipment": len(found),
+            "issued": sum(len(one.issued) for one in found.values()),
+            "refused": {name: one.refused for name, one in found.items() if one.refused},
+            "seconds": round(perf_counter() - began, 3),
+            **forecast_pictures(worker, issued),
+        }
+    )
 
 
 forecast_job = define_asset_job(

@@ -6,6 +6,7 @@ of the run (which one that is depends on the selection) concludes it: see `concl
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from time import perf_counter
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,6 +17,7 @@ from signal_pipeline.db import claims
 from signal_pipeline.errors import ClaimLost
 from signal_pipeline.orchestration.conclusion import concluding
 from signal_pipeline.orchestration.events import log_materializations
+from signal_pipeline.orchestration.plots import signal_pictures
 from signal_pipeline.orchestration.run_state import CLAIM_TAG, RunState, sensor_token
 from signal_pipeline.processing.batch import Batch, Outcome, Outcomes
 from signal_pipeline.processing.diagnose import diagnose_batch
@@ -23,7 +25,7 @@ from signal_pipeline.processing.extract import extract_batch, validate_batch
 from signal_pipeline.processing.finalize import complete_batch
 from signal_pipeline.processing.heartbeat import Heartbeat
 from signal_pipeline.processing.score import score_batch
-from signal_pipeline.processing.stored import require_features, summarize_stored
+from signal_pipeline.processing.stored import count_stored, require_features, summarize_stored
 from signal_pipeline.processing.worker import Worker, retrying
 
 log = structlog.get_logger(__name__)
@@ -50,12 +52,24 @@ def is_whole(context: OpExecutionContext) -> bool:
     return set(PER_SIGNAL) <= set(context.selected_asset_keys)
 
 
-def tell(context: OpExecutionContext, key: AssetKey, done: Mapping[UUID, Outcome]) -> None:
-    """A materialization of `key` for each signal, if the run was asked for it."""
-    if selected(context, key):
-        log_materializations(
-            context, [AssetMaterialization(key, partition=str(i), metadata=o.details) for i, o in done.items()]
-        )
+def tell(
+    context: OpExecutionContext, key: AssetKey, done: Mapping[UUID, Outcome], *, since: float | None = None
+) -> None:
+    """A materialization of `key` for each signal, if the run was asked for it; a sample of them with pictures.
+
+    `since`: when the step began (`perf_counter`), where nobody has measured each signal by itself.
+    """
+    if not selected(context, key):
+        return
+    shared = {} if since is None else {"seconds_of_batch": round(perf_counter() - since, 3), "batch": len(done)}
+    pictures = signal_pictures(context.resources.worker, key.to_python_identifier(), done)
+    log_materializations(
+        context,
+        [
+            AssetMaterialization(key, partition=str(i), metadata={**o.details, **shared, **pictures.get(i, {})})
+            for i, o in done.items()
+        ],
+    )
 
 
 def step(
@@ -170,17 +184,18 @@ def summarize(context: OpExecutionContext, extracted: RunState) -> Results:
     def work(worker: Worker, state: RunState) -> RunState:
         if not selected(context, HOURLY):
             return state
-        extracted = selected(context, FEATURES)
-        outcomes = hours_touched(state) if extracted else summarize_stored(worker, state.batch, state.alive)
-        tell(context, HOURLY, outcomes.done)
+        extracted, began = selected(context, FEATURES), perf_counter()
+        outcomes = hours_touched(worker, state) if extracted else summarize_stored(worker, state.batch, state.alive)
+        tell(context, HOURLY, outcomes.done, since=began)
         return state.after(outcomes)
 
     yield from step(context, extracted, work)
 
 
-def hours_touched(state: RunState) -> Outcomes:
+def hours_touched(worker: Worker, state: RunState) -> Outcomes:
     """What extraction has summarised already, to be told."""
-    return Outcomes(done={i: Outcome({"summary": "recomputed with the features"}) for i in state.alive})
+    told = {"summary": "recomputed with the features"}
+    return Outcomes(done={i: Outcome(told | o.details) for i, o in count_stored(worker, state.alive).items()})
 
 
 @op(
@@ -193,8 +208,9 @@ def diagnose(context: OpExecutionContext, summarized: RunState) -> Results:
     def work(worker: Worker, state: RunState) -> RunState:
         if not selected(context, DIAGNOSTICS):
             return state
+        began = perf_counter()
         outcomes = diagnose_batch(worker, state.batch, state.alive)
-        tell(context, DIAGNOSTICS, outcomes.done)
+        tell(context, DIAGNOSTICS, outcomes.done, since=began)
         return state.after(outcomes)
 
     yield from step(context, summarized, work)
@@ -208,11 +224,12 @@ def diagnose(context: OpExecutionContext, summarized: RunState) -> Results:
 )
 def score(context: OpExecutionContext, diagnosed: RunState) -> Results:
     def work(worker: Worker, state: RunState) -> RunState:
+        began = perf_counter()
         stored = require_features(worker, state.alive) if not selected(context, FEATURES) else None
         alive = state.alive if stored is None else tuple(stored.done)
         outcomes = score_batch(worker, state.batch, alive)
         outcomes.failed |= {} if stored is None else stored.failed
-        tell(context, SCORES, outcomes.done)
+        tell(context, SCORES, outcomes.done, since=began)
         return state.after(outcomes)
 
     yield from step(context, diagnosed, work)

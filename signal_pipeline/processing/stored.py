@@ -15,19 +15,28 @@ from signal_pipeline.processing.worker import Worker, retrying
 
 log = structlog.get_logger(__name__)
 
-COUNTS = text("SELECT raw_id, count(*) AS windows FROM features WHERE raw_id = ANY(:ids) GROUP BY raw_id")
+COUNTS = text("""
+    SELECT raw_id, count(*) AS windows, count(DISTINCT date_trunc('hour', window_start, 'UTC')) AS hours
+    FROM features WHERE raw_id = ANY(:ids) GROUP BY raw_id
+""")
 
 
 def require_features(worker: Worker, signal_ids: Sequence[UUID]) -> Outcomes:
     """Which of `signal_ids` have stored features, and how many windows; the others cannot be worked on."""
-    counts = retrying(lambda: _windows(worker, signal_ids))
+    counts = retrying(lambda: _counts(worker, signal_ids))
     missing = Failure(
         FailureReason.INSUFFICIENT_DATA, Stage.LOAD, "no features are stored; materialize `features` first"
     )
     return Outcomes(
-        done={i: Outcome({"windows": counts[i]}) for i in signal_ids if i in counts},
+        done={i: Outcome(counts[i]) for i in signal_ids if i in counts},
         failed={i: missing for i in signal_ids if i not in counts},
     )
+
+
+def count_stored(worker: Worker, signal_ids: Sequence[UUID]) -> dict[UUID, Outcome]:
+    """How many windows of each signal are stored, and how many hours they touch; 0 for one that owns no window."""
+    counts = retrying(lambda: _counts(worker, signal_ids))
+    return {i: Outcome(counts.get(i, {"windows": 0, "hours": 0})) for i in signal_ids}
 
 
 def summarize_stored(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> Outcomes:
@@ -47,6 +56,7 @@ def summarize_stored(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -
     return outcomes
 
 
-def _windows(worker: Worker, signal_ids: Sequence[UUID]) -> dict[UUID, int]:
+def _counts(worker: Worker, signal_ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
     with worker.engine.connect() as conn:
-        return {row.raw_id: row.windows for row in conn.execute(COUNTS, {"ids": list(signal_ids)})}
+        rows = conn.execute(COUNTS, {"ids": list(signal_ids)})
+        return {row.raw_id: {"windows": row.windows, "hours": row.hours} for row in rows}

@@ -12,7 +12,7 @@ from signal_pipeline.orchestration.jobs import PROCESS_SIGNALS
 from signal_pipeline.orchestration.partitions import PARTITIONS_NAME, RANGE_END, RANGE_START
 from signal_pipeline.orchestration.sensors import tick
 from signal_pipeline.processing.worker import Worker
-from signal_pipeline.settings import Settings
+from signal_pipeline.settings import Settings, ViewSettings
 
 Materialize = Callable[..., ExecuteInProcessResult]
 SensorRuns = Callable[[], list[ExecuteInProcessResult]]
@@ -33,7 +33,8 @@ def instance() -> Iterator[DagsterInstance]:
 
 @pytest.fixture
 def settings() -> Settings:
-    return Settings()
+    """Without pictures, which cost more than all the rest of such small runs; `test_plots` has its own."""
+    return Settings(view=ViewSettings(pictures_per_run=0))
 
 
 @pytest.fixture
