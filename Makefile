@@ -21,7 +21,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo dev test lint types check check-definitions clean clean-data test-processes
+.PHONY: help setup demo dev test lint types check check-definitions docs clean clean-data test-processes
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,9 @@ types: $(SYNCED) ## mypy alone
 # in an empty home: whether the code is sound has nothing to do with where Dagster stores its runs
 check-definitions: $(SYNCED) ## whether Dagster can load the definitions
 	@home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && touch "$$home/dagster.yaml" && DAGSTER_HOME="$$home" .venv/bin/dagster definitions validate
+
+docs: $(SYNCED) ## the documentation's site, into site/
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet && echo "open site/index.html"
 
 check: lint check-definitions test ## all that has to pass before a commit
 
