@@ -17,6 +17,7 @@ import secrets
 import shutil
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ MAX_MANIFEST_BYTES: Final = 64 * 2**20
 MAX_ARRAY_BYTES: Final = 1024 * 2**20
 PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """No separators, no leading dot: nothing that could leave the version's folder."""
+
+UNREADABLE: Final = (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, MemoryError, RuntimeError)
+"""What zipfile and numpy raise for an archive that is none: a shape of terabytes, an encrypted member, …"""
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -67,7 +71,7 @@ def read_version(folder: Path, *, kind: str) -> Manifest:
     raw = _read_file(folder / MANIFEST, MAX_MANIFEST_BYTES)
     try:
         found = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ManifestError(f"{folder / MANIFEST} is not JSON: {error}") from error
     try:
         if found["schema"] != SCHEMA:
@@ -119,7 +123,7 @@ def _read_arrays(folder: Path, entry: Mapping[str, Any]) -> dict[str, NDArray[An
             raise ManifestError(f"{folder / name} would unpack to {unpacked} bytes; at most {MAX_ARRAY_BYTES} are read")
         with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
             return {key: _numbers(folder / name, key, arrays[key]) for key in arrays.files}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
+    except UNREADABLE as error:
         raise ManifestError(f"{folder / name} holds no arrays of numbers: {error}") from error
 
 

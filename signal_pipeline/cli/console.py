@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from signal_pipeline.errors import SignalPipelineError
 
@@ -26,7 +27,7 @@ def say(line: str) -> None:
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """One red line on standard error, and the exit code."""
-    say(f"[bold red]error[/]: {_plain(message)}")
+    say(f"[bold red]error[/]: {escape(message)}")
     raise typer.Exit(code)
 
 
@@ -37,7 +38,3 @@ def readable_errors() -> Iterator[None]:
         yield
     except SignalPipelineError as error:
         fail(str(error))
-
-
-def _plain(message: str) -> str:
-    return message.replace("[", r"\[")

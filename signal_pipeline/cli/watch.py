@@ -56,7 +56,7 @@ def status_table(found: PipelineStatus) -> Table:
     if found.oldest_pending_seconds is not None:
         table.add_row("oldest pending", f"{found.oldest_pending_seconds:.0f} s")
     for worker in found.workers:
-        table.add_row(f"  held by {worker['name']}", f"{worker['signals']} until {worker['lease_expires_at']}")
+        table.add_row(f"  held by {escape(worker['name'])}", f"{worker['signals']} until {worker['lease_expires_at']}")
     if found.last_completed is not None:
         table.add_row("last completed", f"{found.last_completed:%Y-%m-%d %H:%M:%S} UTC")
     return table
@@ -85,4 +85,4 @@ def _show(checks: list[Check], *, as_json: bool) -> None:
         return
     for check in checks:
         mark = "[green]ok[/]  " if check.ok else "[red]FAIL[/]"
-        out.print(f"{mark} {check.name}: {check.message}")
+        out.print(f"{mark} {check.name}: {escape(check.message)}")

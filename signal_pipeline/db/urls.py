@@ -8,6 +8,7 @@ import re
 from typing import Final
 from urllib.parse import unquote
 
+from psycopg import pq
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -120,10 +121,22 @@ def _read(url: str, variable: str) -> URL:
         )
     if not parsed.database:
         raise SettingsError(f"{variable} names no database: end it with /database")
+    _check_options(parsed, variable)
     parsed = parsed.set(database=unquote(parsed.database))
     if parsed.host and parsed.host.lower().startswith("%2f"):  # libpq's other way to write a socket folder
         parsed = parsed.set(host="").update_query_dict({"host": unquote(parsed.host)})
     return parsed
+
+
+def _check_options(parsed: URL, variable: str) -> None:
+    """The driver would only notice at the first connection, and not as a setting that is wrong."""
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+    unknown = sorted(set(parsed.query) - known)
+    if unknown:
+        raise SettingsError(f"{variable} has options that libpq does not know: {', '.join(map(repr, unknown))}")
+    timeout = parsed.query.get("connect_timeout", "0")
+    if not (isinstance(timeout, str) and timeout.isdecimal()):
+        raise SettingsError(f"{variable}: connect_timeout must be a whole number of seconds, given once")
 
 
 def _text(url: URL) -> str:

@@ -22,6 +22,9 @@ from signal_pipeline.settings import IngestSettings
 MAX_ROWS = 32 * 1024 * 1024
 """Of a CSV that is read whole; 128 MiB a phase."""
 
+MAX_SAMPLES = 48 * 1024 * 1024
+"""Of a row with blobs: the largest CSV_BATCH_SIZE and the largest window before it; 192 MiB a phase."""
+
 FAILURES = {
     RejectionReason.NOT_FOUND: FailureReason.FILE_MISSING,
     RejectionReason.TOO_LARGE: FailureReason.TOO_LARGE,
@@ -79,7 +82,12 @@ def load_recording(signal: StoredSignal, settings: IngestSettings) -> Recording:
 def _decode(signal: StoredSignal) -> NDArray[np.float32]:
     if signal.samples_count is None:
         raise CorruptBlob("samples_count is not set: without it a blob's size cannot be checked before it is unpacked")
-    phases = np.full((len(PHASES), signal.samples_count), np.nan, dtype=np.float32)
+    if signal.samples_count > MAX_SAMPLES:
+        raise CorruptBlob(
+            f"the row claims {signal.samples_count} samples; at most {MAX_SAMPLES} are held in memory: split it",
+            reason=FailureReason.TOO_LARGE,
+        )
+    phases = np.full((len(PHASES), max(0, signal.samples_count)), np.nan, dtype=np.float32)
     for i, (name, blob, crc32) in enumerate(zip(PHASES, signal.phases, signal.checksums, strict=True)):
         if blob is None:
             continue
