@@ -12,15 +12,15 @@ from dagster import (
     AssetSpec,
     BackfillPolicy,
     GraphOut,
-    MetadataValue,
-    TableColumn,
-    TableSchema,
     graph,
 )
 
-from signal_pipeline.catalogue import column_info
+from signal_pipeline.anomaly.stream import STATE_SCHEMA
+from signal_pipeline.catalogue import FEATURE_CODE_VERSION
 from signal_pipeline.orchestration import ops
+from signal_pipeline.orchestration.columns import table_metadata
 from signal_pipeline.orchestration.partitions import SIGNALS
+from signal_pipeline.processing.diagnose import DIAGNOSIS_CODE_VERSION
 
 OWNERS = ["team:signal-pipeline"]
 
@@ -34,6 +34,31 @@ DESCRIPTIONS = {
     ops.DIAGNOSTICS: "What a whole recording says about its motor: slip, broken rotor bars, eccentricity, inter-turn "
     "faults, each with a severity or the reason why it cannot be said. Needs the motor's plate (`equipment import`).",
     ops.SCORES: "How unusual each window is to the latest model. Without a manifest: `scored=0, reason=no_manifest`.",
+}
+
+KINDS: dict[AssetKey, set[str]] = {
+    ops.RAW_SIGNALS: {"csv"},
+    ops.FEATURES: {"numpy", "numba"},
+    ops.HOURLY: set(),
+    ops.DIAGNOSTICS: {"numpy", "scipy"},
+    ops.SCORES: {"numpy", "numba"},
+}
+
+CODE_VERSIONS: dict[AssetKey, str] = {
+    ops.RAW_SIGNALS: "1",
+    ops.FEATURES: str(FEATURE_CODE_VERSION),
+    ops.HOURLY: "1",
+    ops.DIAGNOSTICS: str(DIAGNOSIS_CODE_VERSION),
+    ops.SCORES: str(STATE_SCHEMA),
+}
+"""Raised when the same input would give another output."""
+
+DOCS: dict[AssetKey, str] = {
+    ops.RAW_SIGNALS: "docs/architecture.md",
+    ops.FEATURES: "docs/features.md",
+    ops.HOURLY: "docs/features.md",
+    ops.DIAGNOSTICS: "docs/diagnosis.md",
+    ops.SCORES: "docs/models.md",
 }
 
 DEPENDENCIES: dict[AssetKey, set[AssetKey]] = {
@@ -62,15 +87,6 @@ def signal_graph() -> dict[str, Any]:
     }
 
 
-def feature_schema() -> TableSchema:
-    """Columns of `features` with unit and meaning, from the catalogue."""
-    columns = [
-        TableColumn(c.name, "double precision", description=f"{c.meaning} [{c.unit}]", tags={"unit": c.unit or "1"})
-        for c in column_info()
-    ]
-    return TableSchema([TableColumn("raw_id", "uuid"), TableColumn("window_start", "timestamptz"), *columns])
-
-
 def build_signal_assets(*, signals_a_run: int) -> AssetsDefinition:
     """The per-signal assets; a backfill is cut into runs of `signals_a_run`."""
     assets = AssetsDefinition.from_graph(
@@ -85,14 +101,12 @@ def build_signal_assets(*, signals_a_run: int) -> AssetsDefinition:
 
 
 def _described(spec: AssetSpec) -> AssetSpec:
-    table = spec.key.to_python_identifier()
-    metadata: dict[str, Any] = {"dagster/table_name": f"public.{table}"}
-    if spec.key == ops.FEATURES:
-        metadata["dagster/column_schema"] = MetadataValue.table_schema(feature_schema())
+    asset = spec.key.to_python_identifier()
     return spec.replace_attributes(
         description=DESCRIPTIONS[spec.key],
         group_name="signals",
         owners=OWNERS,
-        kinds={"postgres", "numpy"} if spec.key == ops.FEATURES else {"postgres"},
-        metadata=metadata,
+        kinds={"postgres", *KINDS[spec.key]},
+        code_version=CODE_VERSIONS[spec.key],
+        metadata=table_metadata(asset, docs=DOCS[spec.key]),
     )

@@ -16,6 +16,7 @@ from dagster import (
     DefaultScheduleStatus,
     Failure,
     MaterializeResult,
+    MetadataValue,
     OpExecutionContext,
     ScheduleDefinition,
     asset,
@@ -26,9 +27,11 @@ from dagster import (
 )
 from pydantic import Field
 
+from signal_pipeline.anomaly.stream import STATE_SCHEMA
 from signal_pipeline.db.proposals import open_proposals
 from signal_pipeline.errors import ManifestError
 from signal_pipeline.orchestration import ops
+from signal_pipeline.orchestration.columns import table_metadata
 from signal_pipeline.orchestration.plots import forecast_pictures, model_picture
 from signal_pipeline.processing import models
 from signal_pipeline.processing.forecasting import forecast_due
@@ -74,6 +77,8 @@ class RescoreConfig(Config):
     required_resource_keys={"worker"},
     description="The anomaly model that scores new signals: a reference for each equipment and a fleet default, fitted "
     "on the stored windows of recordings that a person calls healthy.",
+    code_version=str(STATE_SCHEMA),
+    metadata={"docs": MetadataValue.path("docs/models.md"), "place": "MODELS_DIR/anomaly_detection/latest"},
 )
 def anomaly_model(context: AssetExecutionContext, config: RangeConfig) -> MaterializeResult[None]:
     worker: Worker = context.resources.worker
@@ -118,6 +123,8 @@ def no_drift_is_waiting(context: AssetCheckExecutionContext) -> AssetCheckResult
     required_resource_keys={"worker"},
     description="Each equipment's hourly RMS a day ahead, with 80 and 95 % intervals and the probability of passing a "
     "share of the rated current. Best effort: one series that cannot be forecast keeps no other from it.",
+    code_version="1",
+    metadata=table_metadata("forecasts", docs="docs/models.md"),
 )
 def forecasts(context: AssetExecutionContext) -> MaterializeResult[None]:
     worker, began = context.resources.worker, perf_counter()

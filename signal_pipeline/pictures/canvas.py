@@ -4,7 +4,7 @@ Not here: what is drawn.
 """
 
 from io import BytesIO
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -48,7 +48,7 @@ def add_axes(figure: Figure, box: tuple[float, float, float, float], *, x: str =
 
 def legend(axes: Axes, *, place: str = "upper right", columns: int = 3, above: bool = False) -> None:
     """The legend in one line, inside the axes or just above them."""
-    where: dict[str, object] = {"bbox_to_anchor": (1.0, 1.005), "loc": "lower right"} if above else {"loc": place}
+    where: dict[str, Any] = {"bbox_to_anchor": (1.0, 1.005), "loc": "lower right"} if above else {"loc": place}
     found = axes.legend(
         fontsize=8,
         ncols=columns,
@@ -58,7 +58,7 @@ def legend(axes: Axes, *, place: str = "upper right", columns: int = 3, above: b
         borderpad=0.2,
         handlelength=1.4,
         columnspacing=1.2,
-        **where,  # type: ignore[arg-type]
+        **where,
     )
     found.set_zorder(5)
 

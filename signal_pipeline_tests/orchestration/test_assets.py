@@ -1,9 +1,11 @@
-"""What a person sees of the assets: lineage, groups, owners, kinds, descriptions, and the columns of features."""
+"""What a person sees of the assets: lineage, groups, owners, kinds, descriptions, and the columns of their tables."""
 
 import pytest
 from dagster import AssetKey, Definitions
 
-from signal_pipeline.catalogue import COLUMNS
+from signal_pipeline.catalogue import column_info
+from signal_pipeline.cli.environment import PROJECT_ROOT
+from signal_pipeline.orchestration.columns import TABLES
 from signal_pipeline.orchestration.ops import PER_SIGNAL
 from signal_pipeline.orchestration.partitions import PARTITIONS_NAME
 
@@ -44,8 +46,24 @@ def test_what_belongs_to_a_signal_is_partitioned_by_it_and_nothing_else_is(defin
         assert getattr(partitions, "name", None) == expected
 
 
-def test_the_columns_of_features_stand_in_the_metadata_with_their_units(definitions: Definitions) -> None:
+@pytest.mark.parametrize("name", TABLES)
+def test_every_column_of_an_assets_table_stands_in_its_metadata(definitions: Definitions, name: str) -> None:
+    metadata = definitions.resolve_asset_graph().get(AssetKey(name)).metadata
+    schema = metadata["dagster/column_schema"].schema
+    assert [column.name for column in schema.columns] == [c.name for c in TABLES[name][0].__table__.columns]
+    assert all(column.description for column in schema.columns)
+    assert metadata["dagster/table_name"] == f"public.{name}"
+
+
+def test_the_columns_of_features_have_the_units_of_the_catalogue(definitions: Definitions) -> None:
     schema = definitions.resolve_asset_graph().get(AssetKey("features")).metadata["dagster/column_schema"].schema
     columns = {column.name: column for column in schema.columns}
-    assert set(COLUMNS) <= set(columns)
-    assert columns["rms_a"].tags["unit"] == "A"
+    assert {c.name: columns[c.name].tags["unit"] for c in column_info()} == {c.name: c.unit for c in column_info()}
+    assert columns["rms_a"].type == "double precision"
+
+
+@pytest.mark.parametrize("name", LINEAGE)
+def test_every_asset_has_a_code_version_and_names_a_page_that_exists(definitions: Definitions, name: str) -> None:
+    node = definitions.resolve_asset_graph().get(AssetKey(name))
+    assert node.code_version
+    assert (PROJECT_ROOT / node.metadata["docs"].value).is_file()
