@@ -99,7 +99,19 @@ def _decode(signal: StoredSignal) -> NDArray[np.float32]:
 
 
 def _read_again(signal: StoredSignal, settings: IngestSettings) -> NDArray[np.float32]:
-    """The signal's rows of its CSV, refused if the file is gone or is not the one that was loaded."""
+    """The signal's rows of its CSV, refused if the file is gone or is not the one that was loaded.
+
+    Every opening looks again whether the path leads to a file without a link on the way (`open_csv`), so what is put
+    in its place after the check is not read either.
+    """
+    try:
+        return _rows_of_csv(signal, settings)
+    except FileRejected as error:
+        reason = FAILURES.get(error.reason, FailureReason.CSV_ERROR)
+        raise CSVLoaderError(str(error), reason=reason) from error
+
+
+def _rows_of_csv(signal: StoredSignal, settings: IngestSettings) -> NDArray[np.float32]:
     name = signal.source.path if signal.source else signal.file_name
     if name is None:
         raise CSVLoaderError(
@@ -122,11 +134,7 @@ def _read_again(signal: StoredSignal, settings: IngestSettings) -> NDArray[np.fl
 
 def _checked(path: Path, sha256: str | None, settings: IngestSettings) -> Path:
     """The resolved path, if the file may be read and still is the one that was loaded."""
-    try:
-        source = check_source(path, data_roots=settings.data_roots, max_bytes=settings.csv_max_bytes)
-    except FileRejected as error:
-        reason = FAILURES.get(error.reason, FailureReason.CSV_ERROR)
-        raise CSVLoaderError(str(error), reason=reason) from error
+    source = check_source(path, data_roots=settings.data_roots, max_bytes=settings.csv_max_bytes)
     if sha256 is not None and sha256_of(source.path) != sha256:
         raise CSVLoaderError(
             f"{source.name} has changed since it was loaded (its SHA-256 was {sha256[:12]}…). "

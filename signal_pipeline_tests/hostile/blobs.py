@@ -84,7 +84,9 @@ def _damaged(draw: st.DrawFn, blob: bytes, damage: str) -> bytes:
             size = min(4, len(changed) - place)
             changed[place : place + size] = struct.pack("<i", draw(st.sampled_from(HEADER_VALUES)))[:size]
         case "swap":
-            changed = bytearray(draw(st.sampled_from((b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\x78\x9c")))) + changed[4:]
+            changed = (
+                bytearray(draw(st.sampled_from((b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\x78\x9c")))) + changed[4:]
+            )
         case _:
             pass
     return bytes(changed)

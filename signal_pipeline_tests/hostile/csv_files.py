@@ -14,9 +14,51 @@ GOOD_CELLS = ("0", "-0", "1", "12.5", "-3.25e-3", "+7", ".5", "5.", " 1 ", "", "
 """What an honest instrument may write, gaps and the ends of float32 included."""
 
 HOSTILE_CELLS = (
-    *("1e39", "-1e400", "1e999999999", "3.4028236e38", "0x10", "0b1", "1_000", "1,5", "1.5.2", "1e", "e5", "1d5", "1e5.5"),
-    *("nan", "NaN", "-nan(0x1)", "inf", "-Infinity", "#N/A", "NULL", "null", "true", "--1", "+-1", "-", ".", "1 2", "1;2", "\t2"),
-    *("١٢", "１２", "1²", "½", "−1", "1\u00a0", "\u200b1", "\ufeff1", "\u202e1", "\U0001d7d8"),  # digits, but not ASCII's
+    *(
+        "1e39",
+        "-1e400",
+        "1e999999999",
+        "3.4028236e38",
+        "0x10",
+        "0b1",
+        "1_000",
+        "1,5",
+        "1.5.2",
+        "1e",
+        "e5",
+        "1d5",
+        "1e5.5",
+    ),
+    *(
+        "nan",
+        "NaN",
+        "-nan(0x1)",
+        "inf",
+        "-Infinity",
+        "#N/A",
+        "NULL",
+        "null",
+        "true",
+        "--1",
+        "+-1",
+        "-",
+        ".",
+        "1 2",
+        "1;2",
+        "\t2",
+    ),
+    *(
+        "١٢",
+        "１２",
+        "1²",
+        "½",
+        "−1",
+        "1\u00a0",
+        "\u200b1",
+        "\ufeff1",
+        "\u202e1",
+        "\U0001d7d8",
+    ),  # digits, but not ASCII's
     *("\x00", "1\x00", "\x1b[31m1", "\x1b]0;owned\x07", "\r", "1\r2", "\x0b", "\x0c1", "\x85", "\u2028"),
     *("'; DROP TABLE raw_signals; --", "=1+1", "@SUM(1)", "%n%s", "${jndi:ldap://x}", "../../etc/passwd", "[/bold]"),
     *('"', '""', '"1"', '"1', '1"', '"1,2"', '"1\n2"', '" 1"', '"1" 2', "'1'"),
@@ -80,7 +122,11 @@ def hostile_cells(draw: st.DrawFn) -> CsvCase:
     """A sound table with a few cells that are no numbers, or any text whatever."""
     header = draw(st.sampled_from(HEADERS[:8]))
     rows = _rows(draw, header, GOOD_CELLS)
-    bad = st.sampled_from(HOSTILE_CELLS) | st.text(st.characters(codec="utf-8"), max_size=20) | st.floats(width=32).map(repr)
+    bad = (
+        st.sampled_from(HOSTILE_CELLS)
+        | st.text(st.characters(codec="utf-8"), max_size=20)
+        | st.floats(width=32).map(repr)
+    )
     for _ in range(draw(st.integers(1, 3))):
         row = draw(st.integers(0, len(rows) - 1))
         rows[row][draw(st.integers(0, len(rows[row]) - 1))] = draw(bad)
@@ -98,7 +144,9 @@ def odd_tables(draw: st.DrawFn) -> CsvCase:
             row += draw(st.lists(st.sampled_from(GOOD_CELLS), max_size=5))
         else:
             del row[draw(st.integers(0, len(row))) :]
-    text = _joined(header, rows, draw(st.sampled_from(ENDS))) + draw(st.sampled_from(("", "\n", "\n\n \n", "\n1,2,3", "\x1a")))
+    text = _joined(header, rows, draw(st.sampled_from(ENDS))) + draw(
+        st.sampled_from(("", "\n", "\n\n \n", "\n1,2,3", "\x1a"))
+    )
     return CsvCase(text.encode(), draw(_dialects()), "tables")
 
 
@@ -123,7 +171,9 @@ def damaged_bytes(draw: st.DrawFn) -> CsvCase:
             case 2:
                 content[place:place] = content[place : place + length]
             case 3:
-                content[place:place] = draw(st.binary(min_size=1, max_size=8) | st.sampled_from((b"\x00", b"\n", b'"', b"\r")))
+                content[place:place] = draw(
+                    st.binary(min_size=1, max_size=8) | st.sampled_from((b"\x00", b"\n", b'"', b"\r"))
+                )
             case _:
                 del content[place:]
     return CsvCase(bytes(content), draw(_dialects()), "damage")
@@ -132,8 +182,12 @@ def damaged_bytes(draw: st.DrawFn) -> CsvCase:
 @st.composite
 def no_tables(draw: st.DrawFn) -> CsvCase:
     """Any bytes, some behind the start of an archive, a program or a page."""
-    start = draw(st.sampled_from((b"", b"PK\x03\x04", b"\x1f\x8b\x08", b"\x7fELF", b"%PDF-1.7\n", b"<html>\n", b"\x80\x04\x95")))
-    content = start + draw(st.binary(max_size=400) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")))
+    start = draw(
+        st.sampled_from((b"", b"PK\x03\x04", b"\x1f\x8b\x08", b"\x7fELF", b"%PDF-1.7\n", b"<html>\n", b"\x80\x04\x95"))
+    )
+    content = start + draw(
+        st.binary(max_size=400) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace"))
+    )
     return CsvCase(content, draw(_dialects()), "no table")
 
 
@@ -148,7 +202,12 @@ KINDS: dict[str, Callable[[], st.SearchStrategy[CsvCase]]] = {
 
 
 def _dialects() -> st.SearchStrategy[CsvDialect]:
-    named: list[Columns] = [DEFAULT_COLUMNS, ("current_T", None, "current_S"), ("Strom_R", "Strom_S", "Strom_T"), ("t", "note", None)]
+    named: list[Columns] = [
+        DEFAULT_COLUMNS,
+        ("current_T", None, "current_S"),
+        ("Strom_R", "Strom_S", "Strom_T"),
+        ("t", "note", None),
+    ]
     numbered: list[Columns] = [DEFAULT_NUMBERS, ("2", None, None), ("9", "1", None)]
     delimiters = st.sampled_from((None, None, ",", ";", "\t"))
     return st.builds(CsvDialect, st.sampled_from(named), st.just(True), delimiters) | st.builds(

@@ -1,6 +1,6 @@
 """A second reading of a CSV, slow and independent of ours: Python's csv and float, the whole text at once.
 
-It shares no code with `signal_pipeline.ingest`, only its two limits, and knows the contract: UTF-8 text, one row a line,
+It shares no code with `signal_pipeline.ingest`, only its limits, and knows the contract: UTF-8 text, one row a line,
 decimal numbers that float32 can hold, an empty cell is a gap, blank lines only at the end. Not here: messages.
 """
 

@@ -23,6 +23,7 @@ from signal_pipeline_tests.ingest.loading import load_one, read_back
 
 BLOCK_BYTES = blocks.BLOCK_BYTES
 
+LEAD_IN = text("SELECT lead_in FROM raw_signals WHERE id = :id")
 CLEAR = "DELETE FROM raw_signals; DELETE FROM sources"
 
 
@@ -37,7 +38,7 @@ def loaded_samples(engine: Engine, report: FileReport) -> NDArray[np.float32]:
     parts = []
     for signal_id in report.signal_ids:
         with engine.connect() as conn:
-            lead_in = conn.execute(text("SELECT lead_in FROM raw_signals WHERE id = :id"), {"id": signal_id}).scalar_one()
+            lead_in = conn.execute(LEAD_IN, {"id": signal_id}).scalar_one()
         parts.append(read_back(engine, signal_id).phases[:, lead_in:])
     return np.concatenate(parts, axis=1)
 
