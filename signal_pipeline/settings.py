@@ -61,6 +61,9 @@ class DatabaseSettings(_Group):
     database_connect_timeout_seconds: int = Field(10, ge=1, description="s to wait for the server to answer")
     database_statement_timeout_seconds: float = Field(300, ge=0, description="s a statement may take; 0: no limit")
     database_lock_timeout_seconds: float = Field(60, ge=0, description="s to wait for a lock; 0: no limit")
+    database_idle_transaction_seconds: float = Field(
+        60, ge=0, description="s that a frozen worker keeps its rows locked in an open transaction; 0: no limit"
+    )
 
 
 class IngestSettings(_Group):

@@ -6,19 +6,25 @@ peer each have their own limit. Errors of the driver are wrapped once, here.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 import sqlalchemy
-from sqlalchemy import Engine, text
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from signal_pipeline.db.urls import limits
+from signal_pipeline.db.urls import DEAD_PEER_SECONDS, limits
 from signal_pipeline.errors import DatabaseUnavailable
 from signal_pipeline.settings import DatabaseSettings
 
 NO_CONNECTION = (OperationalError, InterfaceError, PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError)
 """What a statement raises when the server does not answer; psycopg's own where COPY goes past SQLAlchemy."""
+
+
+WAKE_SECONDS = 0.1
+"""How often a wait for an answer looks at signals such as Ctrl-C, as in psycopg."""
 
 
 def create_engine(url: str, settings: DatabaseSettings) -> Engine:
@@ -30,9 +36,10 @@ def create_engine(url: str, settings: DatabaseSettings) -> Engine:
         "timezone": "UTC",
         "statement_timeout": f"{settings.database_statement_timeout_seconds * 1000:.0f}",
         "lock_timeout": f"{settings.database_lock_timeout_seconds * 1000:.0f}",
-        "idle_in_transaction_session_timeout": "600000",
+        # a worker that is frozen in a transaction holds its rows beyond its lease: nobody could take them over
+        "idle_in_transaction_session_timeout": f"{settings.database_idle_transaction_seconds * 1000:.0f}",
     }
-    return sqlalchemy.create_engine(
+    engine = sqlalchemy.create_engine(
         url,
         pool_size=settings.database_pool_size,
         max_overflow=5,
@@ -46,6 +53,30 @@ def create_engine(url: str, settings: DatabaseSettings) -> Engine:
             options=" ".join(f"-c {name}={value}" for name, value in options.items()),
         ),
     )
+    if settings.database_statement_timeout_seconds:
+        impatient = _impatient(settings.database_statement_timeout_seconds + DEAD_PEER_SECONDS)
+        event.listen(engine, "do_connect", lambda _dialect, _record, args, kwargs: impatient.connect(*args, **kwargs))
+    return engine
+
+
+def _impatient(seconds: float) -> type[psycopg.Connection]:
+    """Connections that wait no longer than that for an answer.
+
+    A server, or a proxy before it, that takes a statement and says nothing more acknowledges every packet, so TCP never
+    notices; and its own statement timeout is not to be relied on.
+    """
+
+    class Impatient(psycopg.Connection):
+        def wait(self, gen: Any, interval: float = WAKE_SECONDS, timeout: float | None = None) -> Any:
+            try:
+                return super().wait(gen, interval, seconds if timeout is None else timeout)
+            except psycopg.OperationalError as error:
+                if error.sqlstate is None and self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                    self.pgconn.finish()  # an answer that came now would be taken for that of the next statement
+                    raise psycopg.OperationalError(f"no answer within {seconds:g} s") from error
+                raise
+
+    return Impatient
 
 
 def is_transient(error: BaseException) -> bool:

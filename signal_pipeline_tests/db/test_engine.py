@@ -95,7 +95,7 @@ def test_every_connection_has_its_limits_and_speaks_utc(limited: Engine) -> None
     expected = {
         "statement_timeout": "1s",
         "lock_timeout": "250ms",
-        "idle_in_transaction_session_timeout": "10min",
+        "idle_in_transaction_session_timeout": "1min",
         "timezone": "UTC",
         "application_name": "signal_pipeline",
     }
