@@ -61,10 +61,15 @@ def claim_pending(engine: Engine, *, settings: ClaimSettings, claimed_by: str, l
     }
     take = _take_batch if settings.claim_strategy is ClaimStrategy.S2 else _take_one_by_one
     with engine.connect() as conn:
-        crash_looped = _bury_crash_loops(conn, settings.claim_max_attempts)
         taken = take(conn, parameters)
+        # whoever fetches sees to it: an empty fetch cannot say whether there is poison, any other one can
+        buried = _bury_crash_loops(conn, settings.claim_max_attempts) if _may_hold_poison(taken) else ()
         conn.commit()
-    return Claimed(_grouped(taken), crash_looped)
+    return Claimed(_grouped(taken), buried)
+
+
+def _may_hold_poison(taken: Sequence[Any]) -> bool:
+    return not taken or bool(taken[0].poison)
 
 
 def _bury_crash_loops(conn: Connection, max_attempts: int) -> tuple[UUID, ...]:
@@ -74,7 +79,6 @@ def _bury_crash_loops(conn: Connection, max_attempts: int) -> tuple[UUID, ...]:
 
 
 def _take_batch(conn: Connection, parameters: dict[str, Any]) -> list[Any]:
-    """S2: in the transaction that buried, because each of its own costs as much as the claim."""
     return list(conn.execute(claim_sql.CLAIM_BATCH, parameters))
 
 
