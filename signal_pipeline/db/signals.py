@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 
 from signal_pipeline.db.json_values import clean_json
 from signal_pipeline.domain import PHASES
+from signal_pipeline.errors import ValidationFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,11 @@ class StoredSignal:
         return None if self.samples_count is None else self.samples_count - self.lead_in
 
 
+# A time that Python has no form for (before Christ, infinity) would be an error of the driver, without a name.
 LOAD = text("""
-    SELECT r.id, r.equipment_id, r.source_id, r.file_name, r.file_hash, r.sample_rate_hz, r.recorded_at, r.first_row,
+    SELECT r.id, r.equipment_id, r.source_id, r.file_name, r.file_hash, r.sample_rate_hz, r.first_row,
+           CASE WHEN r.recorded_at >= '1970-01-01 UTC' AND r.recorded_at < '2200-01-01 UTC' THEN r.recorded_at END
+               AS recorded_at, CAST(r.recorded_at AS text) AS recorded_at_text,
            r.lead_in, r.samples_count, r.crc32_a, r.crc32_b, r.crc32_c, r.meta,
            s.path AS source_path, s.sha256 AS source_sha256, s.n_rows AS source_rows, s.dialect AS source_dialect
     FROM raw_signals AS r LEFT JOIN sources AS s ON s.id = r.source_id WHERE r.id = :id
@@ -101,8 +105,13 @@ CLEAR_PHASES = text("""
 
 
 def load_signal(conn: Connection, signal_id: UUID) -> StoredSignal:
-    """The whole row. Raises `sqlalchemy.exc.NoResultFound` if it does not exist."""
+    """The whole row. Raises `sqlalchemy.exc.NoResultFound` if it does not exist.
+
+    Raises `ValidationFailed` for a time outside 1970..2200, the bounds that loading a file has, too.
+    """
     row = conn.execute(LOAD, {"id": signal_id}).one()
+    if row.recorded_at is None:
+        raise ValidationFailed(f"recorded_at is {row.recorded_at_text}, outside 1970..2200; set the time of the record")
     source = None
     if row.source_id is not None:
         source = StoredSource(row.source_path, row.source_sha256, row.source_rows, row.source_dialect)

@@ -69,7 +69,7 @@ def validate_signal(worker: Worker, signal_id: UUID, progress: Progress) -> Vali
     recording = load_recording(signal, worker.settings.ingest)
     progress.enter(Stage.VALIDATE)
     grid = _grid(signal, worker.settings.features)
-    _check_lead_in(signal, grid)
+    _check_lead_in(signal, grid, n_samples=recording.n_samples)
     max_gap = max_gap_samples(grid.fs, worker.settings.features.max_gap_ms)
     summary = validate_record(
         recording.phases,
@@ -150,8 +150,10 @@ def _grid(signal: StoredSignal, settings: FeatureSettings) -> WindowGrid:
         raise ValidationFailed(f"sample_rate_hz: {error}") from error
 
 
-def _check_lead_in(signal: StoredSignal, grid: WindowGrid) -> None:
+def _check_lead_in(signal: StoredSignal, grid: WindowGrid, *, n_samples: int) -> None:
     """A batch of a split file holds the rows before it that the windows of its day needed, and no more."""
+    if signal.lead_in > n_samples:
+        raise ValidationFailed(f"lead_in={signal.lead_in} rows of a signal that holds {n_samples} samples")
     needed = min(signal.first_row, grid.window_length - 1)
     if signal.lead_in < needed:
         raise ValidationFailed(
