@@ -1,0 +1,160 @@
+"""`deploy/celery` for real: a daemon, a Redis, two workers, and one of them killed with everything it had."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+import yaml
+from dagster_celery.launcher import CeleryRunLauncher
+from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
+
+from signal_pipeline.orchestration.run_state import CLAIM_TAG
+from signal_pipeline_tests.deploy.celery_site import DEPLOY, ROOT, Site, family, site
+from signal_pipeline_tests.signals import change, count, insert_signals, statuses, totals, value
+
+SIGNALS = 40
+SLOW_START = """
+    CREATE FUNCTION test_slow_start() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END $$;
+    CREATE TRIGGER test_slow_start BEFORE UPDATE OF work_started_at ON raw_signals FOR EACH ROW
+        WHEN (NEW.work_started_at IS NOT NULL) EXECUTE FUNCTION test_slow_start();
+"""
+PIDS = "SELECT run_id, event FROM event_logs WHERE dagster_event_type = 'ENGINE_EVENT' AND event LIKE '%in process (pid: %'"
+TOKENS = "SELECT run_id, value FROM run_tags WHERE key = %s"
+STATUSES = "SELECT run_id, status FROM runs"
+
+
+@pytest.fixture
+def deployed(database_url: str, empty_database_url: str, tmp_path: Path) -> Iterator[Site]:
+    """In a folder whose path is short enough for Redis' socket; the logs are kept with pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="signal_pipeline-celery-", dir="/tmp"))
+    dagster = make_url(empty_database_url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+    try:
+        with site(
+            folder,
+            database_url=database_url,
+            dagster_url=dagster,
+            poll_seconds=5,
+            CLAIM_LEASE_SECONDS="5",
+            CLAIM_BATCH_SIZE="10",
+        ) as made:
+            yield made
+    finally:
+        for log in folder.glob("*.log"):
+            shutil.copy(log, tmp_path)
+        shutil.rmtree(folder)
+
+
+def ask(made: Site, query: str, *parameters: Any) -> dict[str, str]:
+    """Two columns of Dagster's storage."""
+    url = make_url(made.environment["DAGSTER_DATABASE_URL"]).set(drivername="postgresql")
+    with psycopg.connect(url.render_as_string(hide_password=False)) as conn:
+        return dict(conn.execute(query, parameters or None).fetchall())
+
+
+def runs_of(made: Site, worker: "subprocess.Popen[bytes]") -> set[str]:
+    """Runs that were started in the processes of a worker that lives."""
+    mine = {process.pid for process in family(worker)}
+    found = {run: re.search(r"in process \(pid: (\d+)\)", event) for run, event in ask(made, PIDS).items()}
+    return {run for run, pid in found.items() if pid and int(pid[1]) in mine}
+
+
+def is_ready(made: Site, name: str) -> bool:
+    return "ready." in made.log(name).read_text(errors="replace")
+
+
+def all_are_final(engine: Engine) -> bool:
+    query = "SELECT bool_and(processing_status IN ('completed', 'failed')) FROM raw_signals"
+    return bool(value(engine, query))
+
+
+def run_at_work(made: Site, engine: Engine, worker: "subprocess.Popen[bytes]") -> str | None:
+    """A run of this worker that is at a signal's own work at this moment."""
+    query = "SELECT count(*) FROM raw_signals WHERE claim_token = :token AND work_started_at IS NOT NULL"
+    tokens = ask(made, TOKENS, CLAIM_TAG)
+    at_work = (run for run in runs_of(made, worker) if value(engine, query, token=UUID(tokens[run])) > 0)
+    return next(at_work, None)
+
+
+@pytest.mark.dagster
+@pytest.mark.processes
+@pytest.mark.programs
+@pytest.mark.timeout(1800)
+def test_two_workers_share_the_runs_and_one_that_is_killed_loses_and_repeats_nothing(
+    engine: Engine, deployed: Site
+) -> None:
+    with deployed.worker("one") as one, deployed.worker("two") as two, deployed.daemon():
+        deployed.wait_until(lambda: is_ready(deployed, "one") and is_ready(deployed, "two"), "both workers are ready")
+        insert_signals(engine, SIGNALS, equipment="shared")
+        deployed.wait_until(lambda: all_are_final(engine), "the signals are final")
+        assert runs_of(deployed, one)
+        assert runs_of(deployed, two)
+
+        change(engine, SLOW_START)
+        insert_signals(engine, SIGNALS, equipment="killed")
+        deployed.wait_until(lambda: run_at_work(deployed, engine, one) is not None, "the first worker is at work")
+        victim = run_at_work(deployed, engine, one)
+        os.killpg(one.pid, signal.SIGKILL)
+        deployed.wait_until(lambda: all_are_final(engine), "the second worker has done the rest")
+
+        def others_are_over() -> bool:
+            return {s for run, s in ask(deployed, STATUSES).items() if run != victim} == {"SUCCESS"}
+
+        deployed.wait_until(others_are_over, "all runs but the lost one are over")
+        # nobody tells Dagster that a whole worker is gone: max_runtime_seconds ends this run
+        assert victim is not None
+        assert ask(deployed, STATUSES)[victim] == "STARTED"
+    assert set(statuses(engine).values()) == {"completed"}
+    assert count(engine, "features") == 3 * 2 * SIGNALS
+    assert totals(engine)["features_total"] == 3 * 2 * SIGNALS
+    assert value(engine, "SELECT max(attempts) FROM raw_signals") == 2
+
+
+def load(name: str) -> Any:
+    return yaml.safe_load((DEPLOY / name).read_text())
+
+
+def test_the_instance_differs_from_the_projects_own_in_launcher_and_times_only() -> None:
+    own, ours = yaml.safe_load((ROOT / "dagster.yaml").read_text()), load("dagster.yaml")
+    assert {key for key in own.keys() | ours.keys() if own.get(key) != ours.get(key)} == {
+        "run_launcher",
+        "run_monitoring",
+        "concurrency",
+    }
+
+
+def test_daemon_and_workers_agree_and_no_task_is_handed_out_twice_while_its_run_may_last() -> None:
+    """Flat, the worker's file would be read as empty: without a result, the daemon fails healthy runs."""
+    launcher, worker = load("dagster.yaml")["run_launcher"]["config"], load("worker.yaml")["execution"]["config"]
+    for key in ("broker", "backend"):
+        assert launcher[key] == worker[key]
+    for name, said in launcher["config_source"].items():
+        assert worker["config_source"][name] == said
+    assert worker["config_source"]["task_acks_late"] is True
+    assert worker["config_source"]["worker_prefetch_multiplier"] == 1
+    longest = load("dagster.yaml")["run_monitoring"]["max_runtime_seconds"]
+    assert worker["config_source"]["broker_transport_options"]["visibility_timeout"] > longest
+
+
+def test_the_launcher_takes_its_configuration() -> None:
+    configuration = load("dagster.yaml")["run_launcher"]
+    assert f"{CeleryRunLauncher.__module__}.{CeleryRunLauncher.__name__}" == ".".join(
+        (configuration["module"], configuration["class"])
+    )
+    launcher = CeleryRunLauncher(
+        default_queue="dagster",
+        broker="redis+socket:///nowhere",
+        backend="redis+socket:///nowhere",
+        config_source=configuration["config"]["config_source"],
+    )
+    assert launcher.celery.conf.task_acks_late is True
