@@ -196,6 +196,17 @@ class ViewSettings(_Group):
     check_backlog_minutes: float = Field(60, gt=0, description="min that a pending signal may wait")
 
 
+class RetentionSettings(_Group):
+    """How much Dagster keeps in its own storage. Rows of the domain are kept for ever."""
+
+    partition_keys_kept: int = Field(
+        20_000, ge=1, description="partition keys in the UI; the oldest of final signals go, their rows stay"
+    )
+    dagster_runs_kept_days: float = Field(
+        30, gt=0, description="days that finished runs are kept, with their events; longer while a key needs them"
+    )
+
+
 class Settings(BaseModel):
     """All groups. Rooms take the group they need, never this."""
 
@@ -209,6 +220,7 @@ class Settings(BaseModel):
     diagnosis: DiagnosisSettings = Field(default_factory=DiagnosisSettings)
     models: ModelSettings = Field(default_factory=ModelSettings)
     forecast: ForecastSettings = Field(default_factory=ForecastSettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
     view: ViewSettings = Field(default_factory=ViewSettings)
 
     @model_validator(mode="after")

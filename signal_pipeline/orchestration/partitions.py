@@ -6,11 +6,16 @@ shown as planned, so a range may hold only keys of its own claim: hence stretche
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from dagster import DagsterInstance, DynamicPartitionsDefinition, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DynamicPartitionsDefinition, RunsFilter
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster._core.storage.tags import PARTITION_NAME_TAG
 from sqlalchemy import Engine, text
+
+if TYPE_CHECKING:
+    from dagster._core.execution.backfill import PartitionBackfill
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
@@ -73,25 +78,34 @@ def place_keys(instance: DagsterInstance, engine: Engine, signal_ids: Sequence[U
 def _to_move(instance: DagsterInstance, wanted: list[str], keys: list[str]) -> list[str]:
     first = keys.index(wanted[0]) if wanted and wanted[0] in keys else len(keys)
     in_place = wanted == keys[first : first + len(wanted)]
-    if in_place or set(wanted).isdisjoint(keys) or _backfill_under_way(instance):
+    if in_place or set(wanted).isdisjoint(keys) or unfinished_backfills(instance, limit=1):
         return []
-    movable = set(keys) - _keys_in_use(instance, keys)
+    movable = set(keys) - keys_in_use(instance, keys)
     return [key for key in wanted if key in movable]
 
 
-def _keys_in_use(instance: DagsterInstance, keys: list[str]) -> set[str]:
-    """Keys in the range of an unfinished run: if one moved, that run would take other signals than it was asked for."""
+def keys_in_use(instance: DagsterInstance, keys: list[str]) -> set[str]:
+    """Those of `keys` (all, in order) that an unfinished run was asked for, as a range or alone.
+
+    If one of a range moved or went, that run would take other signals than it was asked for.
+    """
     position = {key: n for n, key in enumerate(keys)}
     in_use: set[str] = set()
     for run in instance.get_runs(RunsFilter(statuses=NOT_FINISHED_STATUSES)):
-        first, last = (position.get(run.tags.get(tag, "")) for tag in (RANGE_START, RANGE_END))
-        if first is not None and last is not None:
-            in_use.update(keys[first : last + 1])
+        places = [position[key] for key in run_keys(run) if key in position]
+        if places:
+            in_use.update(keys[min(places) : max(places) + 1])
     return in_use
 
 
-def _backfill_under_way(instance: DagsterInstance) -> bool:
+def run_keys(run: DagsterRun) -> list[str]:
+    """The key that a run was asked for, or the first and the last of its range."""
+    return [run.tags[tag] for tag in (RANGE_START, RANGE_END, PARTITION_NAME_TAG) if tag in run.tags]
+
+
+def unfinished_backfills(instance: DagsterInstance, *, limit: int | None = None) -> Sequence["PartitionBackfill"]:
+    """Backfills that may still ask for keys."""
     from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter, BulkActionStatus
 
     unfinished = [status for status in BulkActionStatus if status not in BULK_ACTION_TERMINAL_STATUSES]
-    return bool(instance.get_backfills(filters=BulkActionsFilter(statuses=unfinished), limit=1))
+    return instance.get_backfills(filters=BulkActionsFilter(statuses=unfinished), limit=limit)

@@ -1,0 +1,185 @@
+"""What Dagster keeps: partition keys up to a limit, and finished runs with their events for some days.
+
+The domain's rows are never touched. A pruned signal is there as before, and `signal-pipeline partitions add` makes it a
+partition again. What Dagster shows of the keys that are kept must not change: it is read from the events of runs, so a
+run stays as long as one of its partitions is a key, however old it is (docs/decisions/0071). Not here: clearing phases
+of raw signals (`processing.finalize`), and ticks (`retention:` in dagster.yaml).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import structlog
+from dagster import (
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DefaultScheduleStatus,
+    In,
+    Nothing,
+    OpExecutionContext,
+    RunsFilter,
+    ScheduleDefinition,
+    job,
+    op,
+)
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
+from dagster._core.storage.tags import BACKFILL_ID_TAG
+from sqlalchemy import Connection, Engine, text
+
+from signal_pipeline.orchestration.partitions import (
+    LOCK_KEYS,
+    PARTITIONS_NAME,
+    keys_in_use,
+    run_keys,
+    unfinished_backfills,
+)
+from signal_pipeline.processing.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+KEYS_A_LOCK = 1000
+"""Deleted under one lock, a second or so: the sensor waits for it when it adds keys."""
+
+RUNS_A_QUERY = 100
+
+PLACED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_MATERIALIZATION_PLANNED}
+
+# A signal that is not final, or that a person's run has borrowed, keeps its key; one that was deleted does not.
+STATES = text("""
+    SELECT id, processing_status = 'failed' AS failed,
+           processing_status IN ('completed', 'failed')
+               AND (lease_expires_at IS NULL OR lease_expires_at < now()) AS final
+    FROM raw_signals WHERE id = ANY(:ids)
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many keys went, how many are left, and why it stopped above the limit, if it did."""
+
+    keys: int
+    left: int
+    reason: str | None = None
+
+
+def prune_keys(instance: DagsterInstance, engine: Engine, *, kept: int) -> Pruned:
+    """Delete the keys of final signals, oldest first and failed ones last, until `kept` keys are left.
+
+    Never the key of a signal that is not final, nor one that an unfinished run was asked for; and none at all while a
+    backfill is under way, which may still ask for any.
+    """
+    pruned = 0
+    while True:
+        with engine.begin() as conn:
+            conn.execute(LOCK_KEYS)
+            keys = list(instance.get_dynamic_partitions(PARTITIONS_NAME))
+            excess = len(keys) - kept
+            if excess <= 0:
+                return Pruned(pruned, len(keys))
+            if unfinished_backfills(instance):
+                return Pruned(pruned, len(keys), "a backfill is under way")
+            in_use = keys_in_use(instance, keys)
+            chosen = choose(conn, [key for key in keys if key not in in_use], min(excess, KEYS_A_LOCK))
+            for key in chosen:
+                instance.delete_dynamic_partition(PARTITIONS_NAME, key)
+        if not chosen:
+            return Pruned(pruned, len(keys), "the others are not final, or in use")
+        pruned += len(chosen)
+
+
+def choose(conn: Connection, keys: Sequence[str], n: int) -> list[str]:
+    """Up to `n` of `keys` (oldest first) that may go: first those of completed signals, then those of failed ones."""
+    done: list[str] = []
+    failed: list[str] = []
+    for start in range(0, len(keys), KEYS_A_LOCK):
+        ids = {key: signal_id for key in keys[start : start + KEYS_A_LOCK] if (signal_id := _as_id(key))}
+        states = {row.id: row for row in conn.execute(STATES, {"ids": list(ids.values())})}
+        for key, signal_id in ids.items():
+            state = states.get(signal_id)
+            if state is None or state.final:
+                (failed if state is not None and state.failed else done).append(key)
+        if len(done) >= n:
+            break
+    return [*done, *failed][:n]
+
+
+def _as_id(key: str) -> UUID | None:
+    """The signal of a key; None for one that a person invented in the UI, which is left alone."""
+    try:
+        return UUID(key)
+    except ValueError:
+        return None
+
+
+def prune_runs(instance: DagsterInstance, *, days: float, now: datetime | None = None) -> int:
+    """Delete runs that ended more than `days` days ago, with their events; returns how many.
+
+    A run stays that says the latest of an asset, that materialized (or failed) a partition whose key is still there, or
+    that belongs to a backfill under way.
+    """
+    before = (now or datetime.now(UTC)) - timedelta(days=days)
+    ended = instance.get_run_ids(RunsFilter(statuses=list(FINISHED_STATUSES), updated_before=before))
+    keys = set(instance.get_dynamic_partitions(PARTITIONS_NAME))
+    spoken_for = {entry.last_run_id for entry in (r.asset_entry for r in instance.get_asset_records())}
+    backfills = {backfill.backfill_id for backfill in unfinished_backfills(instance)}
+    deleted = 0
+    for run in _runs(instance, ended):
+        if run.run_id in spoken_for or run.tags.get(BACKFILL_ID_TAG) in backfills or _placed(instance, run, keys):
+            continue
+        instance.delete_run(run.run_id)
+        deleted += 1
+    return deleted
+
+
+def _runs(instance: DagsterInstance, run_ids: Sequence[str]) -> Iterable[DagsterRun]:
+    for start in range(0, len(run_ids), RUNS_A_QUERY):
+        yield from instance.get_runs(RunsFilter(run_ids=list(run_ids[start : start + RUNS_A_QUERY])))
+
+
+def _placed(instance: DagsterInstance, run: DagsterRun, keys: set[str]) -> bool:
+    """Whether the run's events are what Dagster shows of one of `keys`. Its tags mostly say so at once."""
+    if not keys.isdisjoint(run_keys(run)):
+        return True
+    events = (entry.dagster_event for entry in instance.all_logs(run.run_id, of_type=PLACED))
+    return any(event is not None and event.partition in keys for event in events)
+
+
+@op(required_resource_keys={"worker"}, description="Deletes the oldest partition keys of final signals above a limit.")
+def prune_partition_keys(context: OpExecutionContext) -> None:
+    worker: Worker = context.resources.worker
+    pruned = prune_keys(context.instance, worker.engine, kept=worker.settings.retention.partition_keys_kept)
+    if pruned.keys or pruned.reason:
+        log.info("partition_keys.pruned", keys=pruned.keys, left=pruned.left, reason=pruned.reason)
+    context.add_output_metadata({"pruned": pruned.keys, "left": pruned.left, "stopped": pruned.reason or "at the limit"})
+
+
+@op(
+    ins={"keys_pruned": In(Nothing)},
+    required_resource_keys={"worker"},
+    description="Deletes old finished runs and their events, except those that say what became of a partition key.",
+)
+def prune_old_runs(context: OpExecutionContext) -> None:
+    worker: Worker = context.resources.worker
+    deleted = prune_runs(context.instance, days=worker.settings.retention.dagster_runs_kept_days)
+    if deleted:
+        log.info("dagster_runs.pruned", runs=deleted)
+    context.add_output_metadata({"deleted": deleted})
+
+
+@job(description="Keeps Dagster's own storage in bounds: partition keys, and old runs with their events. Nothing else.")
+def retention() -> None:
+    prune_old_runs(prune_partition_keys())
+
+
+# On by default: without it the UI slows down with every signal, unnoticed until it no longer answers. Nothing is lost
+# that cannot be had again, and no row of the domain goes.
+retention_hourly = ScheduleDefinition(
+    name="retention_hourly",
+    job=retention,
+    cron_schedule="35 * * * *",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Prunes partition keys above PARTITION_KEYS_KEPT, and runs older than DAGSTER_RUNS_KEPT_DAYS.",
+)
