@@ -60,6 +60,12 @@ def process(engine: Engine) -> None:
             run_batch(worker, Batch(claim.token, claim.signal_ids))
 
 
+def completed(engine: Engine) -> set[UUID]:
+    """Times are left out: Python has no form for some of them."""
+    with engine.connect() as conn:
+        return set(conn.execute(text("SELECT id FROM raw_signals WHERE processing_status = 'completed'")).scalars())
+
+
 def test_every_hostile_row_fails_with_its_reason_and_its_neighbours_complete(engine: Engine) -> None:
     good = insert_signals(engine, 2, equipment="honest")
     ids = dict(zip(HOSTILE, insert_signals(engine, len(HOSTILE), equipment="hostile"), strict=True))
@@ -68,7 +74,7 @@ def test_every_hostile_row_fails_with_its_reason_and_its_neighbours_complete(eng
     process(engine)
     found = failures(engine)
     assert {what: found.get(ids[what]) for what in HOSTILE} == {what: reason for what, (_, reason) in HOSTILE.items()}
-    assert {statuses(engine)[i] for i in good} == {"completed"}
+    assert completed(engine) == set(good)
     with engine.connect() as conn:
         messages = conn.execute(text("SELECT meta -> 'failure' ->> 'message' FROM raw_signals")).scalars()
         assert all(message is None or message.isprintable() for message in messages)
