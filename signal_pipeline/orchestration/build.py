@@ -3,17 +3,17 @@
 from dagster import Definitions, in_process_executor, mem_io_manager
 
 from signal_pipeline.orchestration.assets import build_signal_assets
+from signal_pipeline.orchestration.checks import CHECKS
 from signal_pipeline.orchestration.jobs import process_signals
 from signal_pipeline.orchestration.models import (
     anomaly_model,
     detect_anomalies,
-    forecast_hourly,
-    forecast_job,
     forecasts,
-    no_drift_is_waiting,
     rescore_equipment,
 )
 from signal_pipeline.orchestration.resources import WorkerFactory, worker_factory, worker_resource
+from signal_pipeline.orchestration.retention import retention, retention_hourly
+from signal_pipeline.orchestration.schedules import check_hourly, check_job, forecast_hourly, forecast_job, train_job
 from signal_pipeline.orchestration.sensors import claim_pending_signals
 from signal_pipeline.settings import Settings
 
@@ -22,10 +22,10 @@ def build_definitions(settings: Settings, *, make_worker: WorkerFactory | None =
     """All of Dagster's definitions on `settings`; `make_worker` replaces how workers are made."""
     return Definitions(
         assets=[build_signal_assets(signals_a_run=settings.claims.claim_batch_size), anomaly_model, forecasts],
-        jobs=[process_signals, detect_anomalies, rescore_equipment, forecast_job],
+        jobs=[process_signals, detect_anomalies, rescore_equipment, forecast_job, check_job, train_job, retention],
         sensors=[claim_pending_signals],
-        schedules=[forecast_hourly],
-        asset_checks=[no_drift_is_waiting],
+        schedules=[forecast_hourly, check_hourly, retention_hourly],
+        asset_checks=CHECKS,
         resources={
             "worker": worker_resource(make_worker or worker_factory(settings)),
             # What ops hand on is small and never leaves the run's process.

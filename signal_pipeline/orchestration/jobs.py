@@ -11,7 +11,8 @@ PROCESS_SIGNALS = "process_signals"
 # the threads inside extraction. Started processes for each op would cost five times as much.
 process_signals: UnresolvedAssetJobDefinition = define_asset_job(
     PROCESS_SIGNALS,
-    selection=AssetSelection.assets(*ops.PER_SIGNAL),
+    # Without asset checks: they look at everything that is stored, and have a job and a schedule of their own.
+    selection=AssetSelection.assets(*ops.PER_SIGNAL).without_checks(),
     description="Validates, extracts, summarises and scores a batch of claimed signals.",
     executor_def=in_process_executor,
 )

@@ -13,15 +13,12 @@ from dagster import (
     AssetCheckSeverity,
     AssetExecutionContext,
     Config,
-    DefaultScheduleStatus,
     Failure,
     MaterializeResult,
     MetadataValue,
     OpExecutionContext,
-    ScheduleDefinition,
     asset,
     asset_check,
-    define_asset_job,
     job,
     op,
 )
@@ -139,20 +136,6 @@ def forecasts(context: AssetExecutionContext) -> MaterializeResult[None]:
             **forecast_pictures(worker, issued),
         }
     )
-
-
-forecast_job = define_asset_job(
-    "forecast_hours", selection=[forecasts], description="Issues forecasts after new hours."
-)
-
-# On by default: it costs a query when no hour is new, and nobody misses a forecast that was never started.
-forecast_hourly = ScheduleDefinition(
-    name="forecast_hourly",
-    job=forecast_job,
-    cron_schedule="5 * * * *",
-    default_status=DefaultScheduleStatus.RUNNING,
-    description="Five minutes past each hour, when the hour before is most likely complete.",
-)
 
 
 @op(required_resource_keys={"worker"}, description="Scores stored windows that `stats` has not scored yet.")

@@ -58,7 +58,8 @@ PRECEDENCE = (RunStage.WAITING, RunStage.RUNNING, RunStage.CANCELLED, RunStage.O
     minimum_interval_seconds=TICK_SECONDS,
     default_status=DefaultSensorStatus.RUNNING,
     required_resource_keys={"worker"},
-    description="Claims pending signals, and those whose worker died, and starts one run a batch.",
+    description="Claims pending signals, and those whose worker died, and starts one run a batch. On by default: it is "
+    "the pipeline's heart.",
 )
 def claim_pending_signals(context: SensorEvaluationContext) -> SensorResult | SkipReason:
     worker: Worker = context.resources.worker
