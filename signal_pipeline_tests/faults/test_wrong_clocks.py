@@ -1,0 +1,39 @@
+"""Fault 7: workers whose clocks are an hour fast or slow, one of them killed."""
+
+import signal
+
+import pytest
+from sqlalchemy import Engine
+
+from signal_pipeline_tests.faults import processes
+from signal_pipeline_tests.faults.conftest import GiveOrders, Saw, Undisturbed
+from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
+from signal_pipeline_tests.faults.worker import LEASE_SECONDS
+from signal_pipeline_tests.signals import value
+
+FAULT = 7
+pytestmark = [pytest.mark.faults, pytest.mark.processes]
+
+LEASE_AT_CLAIM = """
+    SELECT max(extract(epoch FROM lease_expires_at - claimed_at)) FROM raw_signals WHERE claimed_by = :by
+"""
+
+
+@pytest.mark.parametrize("hours", [1.0, -1.0])
+def test_a_wrong_clock_makes_no_lease_longer_or_shorter(
+    engine: Engine, orders: GiveOrders, undisturbed: Undisturbed, saw: Saw, hours: float, seed: int
+) -> None:
+    """Were a worker's clock asked, a fast one would rob live neighbours, and a slow one would hold for an hour."""
+    story = Story(seed=seed, motors=2, signals=4)
+    expected = undisturbed(story)
+    story.tell(engine)
+    killed = orders(engine, clock_hours=hours, strike_at=12, limit=3)
+    with processes.started(killed) as (process,):
+        assert processes.ended(process) == -signal.SIGKILL
+        lease = value(engine, LEASE_AT_CLAIM, by=f"faults:{process.pid}")
+    assert 0 < lease <= 2 * LEASE_SECONDS
+    others = [orders(engine, clock_hours=wrong, limit=3) for wrong in (hours, -hours)]
+    with processes.started(*others) as running:
+        assert [processes.ended(p, seconds=processes.PATIENCE_SECONDS) for p in running] == [0, 0]
+    assert_undisturbed(engine, expected)
+    saw(workers=3, signals=len(story.ids))
