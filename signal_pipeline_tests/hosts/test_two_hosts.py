@@ -26,7 +26,7 @@ from signal_pipeline.processing.models import train
 from signal_pipeline.processing.run import run_batch
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import ModelSettings, Settings
-from signal_pipeline_tests.hosts import late_writer
+from signal_pipeline_tests.hosts import late_writer, silent_worker
 from signal_pipeline_tests.hosts.plant import Host, Plant, plant, wait_until
 from signal_pipeline_tests.signals import (
     change,
@@ -240,4 +240,22 @@ def test_what_a_cut_host_writes_after_its_lease_is_refused(site: Plant) -> None:
     assert answers == {"heartbeat": 0} | dict.fromkeys(("fence", "complete", "fail", "everything"), "refused")
     assert rows(site) == before
     assert {row.processing_status for row in before} == {"completed"}
+    change(site.engine, EMPTY)
+
+
+def test_a_host_that_is_cut_off_in_a_transaction_neither_hangs_nor_keeps_its_rows_locked(site: Plant) -> None:
+    insert_signals(site.engine, 3, equipment="locked")
+    urls = [site.url().replace("://", f"+{driver}://") for driver in ("psycopg", "psycopg2")]
+    command = [*site.network.inside("a"), sys.executable, silent_worker.__file__, *urls]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as host:
+        assert host.stdin is not None
+        assert host.stdout is not None
+        assert host.stdout.readline().strip() == "locked"
+        site.network.cut("a")
+        host.stdin.write("ask\n")
+        host.stdin.flush()
+        # whichever comes first, the dead peer or the idle transaction: before the lock's own time limit
+        assert change(site.engine, "UPDATE raw_signals SET attempts = 0") == 3
+        assert json.loads(host.stdout.readline()) == {"domain": "given up", "dagster": "given up"}
+        site.network.mend("a")
     change(site.engine, EMPTY)
