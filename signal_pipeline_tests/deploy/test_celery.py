@@ -29,7 +29,10 @@ SLOW_START = """
     CREATE TRIGGER test_slow_start BEFORE UPDATE OF work_started_at ON raw_signals FOR EACH ROW
         WHEN (NEW.work_started_at IS NOT NULL) EXECUTE FUNCTION test_slow_start();
 """
-PIDS = "SELECT run_id, event FROM event_logs WHERE dagster_event_type = 'ENGINE_EVENT' AND event LIKE '%in process (pid: %'"
+PIDS = """
+    SELECT run_id, event FROM event_logs
+    WHERE dagster_event_type = 'ENGINE_EVENT' AND event LIKE '%in process (pid: %'
+"""
 TOKENS = "SELECT run_id, value FROM run_tags WHERE key = %s"
 STATUSES = "SELECT run_id, status FROM runs"
 
