@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
+from math import fsum
 from typing import Any, Final
 
 from signal_pipeline.anomaly.tuning import Persistence
@@ -136,7 +137,7 @@ def _add(tracker: Tracker, window: ScoredWindow) -> Tracker:
     weights = dict(tracker.weights)
     for name, share in window.top:
         weights[name] = weights.get(name, 0.0) + share * window.score
-    total = sum(weights.values())
+    total = fsum(weights.values())  # exact in any order: the database gives the names back in another
     main = sorted(weights.items(), key=lambda item: (-item[1], item[0]))[:N_MAIN]
     is_peak = window.score > event.peak_score
     longer = replace(

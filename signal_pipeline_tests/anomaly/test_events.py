@@ -1,7 +1,8 @@
 """Events: k of n, hysteresis, gaps, and the same last word however the windows are cut."""
 
+import json
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -80,6 +81,18 @@ def test_any_cut_gives_the_same_last_word_on_every_event(scores: list[float], cu
         known.update({event.start: event for event in events})
     assert tuple(known.values()) == whole
     assert tracker == after
+
+
+def test_a_tracker_whose_names_come_back_in_another_order_gives_the_same_shares() -> None:
+    """JSONB sorts them, and a plain sum in another order differs in its last bit."""
+    shares = (("a", 0.1), ("cc", 0.2), ("b", 0.3), ("d", 1e-9))
+    windows = [ScoredWindow(w.start, w.end, w.score, 8.0, False, shares) for w in _windows([9.1, 9.7, 8.3, 8.9])]
+    (whole,), _ = advance(Tracker(), windows, RULE)
+    _, tracker = advance(Tracker(), windows[:3], RULE)
+    stored = json.loads(tracker.to_json())
+    for names in permutations(stored["weights"]):
+        stored["weights"] = {name: stored["weights"][name] for name in names}
+        assert advance(Tracker.from_json(stored), windows[3:], RULE)[0] == (whole,)
 
 
 @given(scores=st.lists(st.sampled_from([0.0, 7.0, 9.0]), min_size=1, max_size=60))
