@@ -4,8 +4,8 @@ Leases live on the database's clock only, so a worker's clock may be wrong by an
 
 Two rules hold for all of them. Whoever changes several rows locks them in id order first: heartbeat, fence and
 finalize of one claim run side by side, and in any other order they deadlock (the fetch skips locked rows instead).
-And the rows to change are handed over as `id = ANY(ARRAY(...))`: the planner takes an array for ten rows and goes by
-the primary key, where a join with a CTE of unknown size makes it read the whole table.
+And the rows to change are handed over as `id = ANY(ARRAY(...))` (the fetch: `ctid`): the planner takes an array for ten
+rows and goes by the primary key, where a join with a CTE of unknown size makes it read the whole table.
 """
 
 from sqlalchemy import text
@@ -37,14 +37,17 @@ BURY_CRASH_LOOPS = text("""
 # happens in this transaction. A pending row with a live lease has been borrowed by a person's run of some assets.
 # The SET reads the row as it was: `work_started_at` on its right-hand side is the dead worker's. Whether there is
 # anything to bury is answered on the way: asking for it each time by a statement of its own cost a fifth of a claim.
+# Rows are handed over by their place (ctid), not by id: the lock holds them there, and the primary key, whose random
+# pages are the first to fall out of the cache, is not searched. Should a row have moved between the statement's start
+# and its lock, the UPDATE does not see it, and the next fetch takes it.
 CLAIM_BATCH = text("""
     WITH expired AS MATERIALIZED (
-        SELECT id FROM raw_signals
+        SELECT ctid AS place FROM raw_signals
         WHERE processing_status = 'processing' AND lease_expires_at < now()
           AND (work_started_at IS NULL OR attempts < :max_attempts)
         ORDER BY lease_expires_at LIMIT :n FOR UPDATE SKIP LOCKED
     ), waiting AS MATERIALIZED (
-        SELECT id FROM raw_signals
+        SELECT ctid AS place FROM raw_signals
         WHERE processing_status = 'pending' AND (lease_expires_at IS NULL OR lease_expires_at < now())
         ORDER BY created_at, id LIMIT (SELECT :n - count(*) FROM expired) FOR UPDATE SKIP LOCKED
     )
@@ -53,7 +56,7 @@ CLAIM_BATCH = text("""
         claim_token = CASE WHEN processing_status = 'processing' AND work_started_at IS NOT NULL
                            THEN gen_random_uuid() ELSE CAST(:token AS uuid) END,
         lease_expires_at = now() + make_interval(secs => :lease_seconds)
-    WHERE id = ANY(ARRAY(SELECT id FROM expired UNION ALL SELECT id FROM waiting))
+    WHERE ctid = ANY(ARRAY(SELECT place FROM expired UNION ALL SELECT place FROM waiting))
     RETURNING id, claim_token, created_at,
               EXISTS (SELECT 1 FROM raw_signals AS p
                       WHERE p.processing_status = 'processing' AND p.lease_expires_at < now()
