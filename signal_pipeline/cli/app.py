@@ -9,6 +9,7 @@ from signal_pipeline.cli.equipment import equipment_app
 from signal_pipeline.cli.files import ingest, simulate
 from signal_pipeline.cli.models import detect, forecast, proposals_app, rescore, train
 from signal_pipeline.cli.queue import partitions_app, process, retry
+from signal_pipeline.cli.report import report
 from signal_pipeline.cli.setup import warm_up
 from signal_pipeline.cli.watch import health, status
 
@@ -32,6 +33,7 @@ app.command()(detect)
 app.command()(rescore)
 app.add_typer(proposals_app, name="proposals")
 app.command()(forecast)
+app.command()(report)
 app.command()(status)
 app.command()(health)
 app.add_typer(database_app, name="db")
