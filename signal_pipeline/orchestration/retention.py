@@ -117,13 +117,13 @@ def _as_id(key: str) -> UUID | None:
 def prune_runs(instance: DagsterInstance, *, days: float, now: datetime | None = None) -> int:
     """Delete runs that ended more than `days` days ago, with their events; returns how many.
 
-    A run stays that says the latest of an asset, that materialized (or failed) a partition whose key is still there, or
+    A run stays that was the last for an asset, that materialized (or failed) a partition whose key is still there, or
     that belongs to a backfill under way.
     """
     before = (now or datetime.now(UTC)) - timedelta(days=days)
     ended = instance.get_run_ids(RunsFilter(statuses=list(FINISHED_STATUSES), updated_before=before))
     keys = set(instance.get_dynamic_partitions(PARTITIONS_NAME))
-    spoken_for = {entry.last_run_id for entry in (r.asset_entry for r in instance.get_asset_records())}
+    spoken_for = _latest(instance)
     backfills = {backfill.backfill_id for backfill in unfinished_backfills(instance)}
     deleted = 0
     for run in _runs(instance, ended):
@@ -132,6 +132,13 @@ def prune_runs(instance: DagsterInstance, *, days: float, now: datetime | None =
         instance.delete_run(run.run_id)
         deleted += 1
     return deleted
+
+
+def _latest(instance: DagsterInstance) -> set[str]:
+    """The runs that were the last to be asked for an asset, and the last to make one."""
+    entries = [record.asset_entry for record in instance.get_asset_records()]
+    made = {e.last_materialization_record.run_id for e in entries if e.last_materialization_record is not None}
+    return made | {e.last_run_id for e in entries if e.last_run_id is not None}
 
 
 def _runs(instance: DagsterInstance, run_ids: Sequence[str]) -> Iterable[DagsterRun]:

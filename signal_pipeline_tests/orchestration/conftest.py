@@ -1,18 +1,24 @@
 """A real, ephemeral Dagster instance, and our definitions on the test's own database."""
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 import structlog
 from dagster import AssetKey, DagsterInstance, Definitions, ExecuteInProcessResult
 from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
 
 from signal_pipeline.orchestration.build import build_definitions
 from signal_pipeline.orchestration.jobs import PROCESS_SIGNALS
 from signal_pipeline.orchestration.partitions import PARTITIONS_NAME, RANGE_END, RANGE_START
 from signal_pipeline.orchestration.sensors import tick
+from signal_pipeline.orchestration.storage import shared_engine
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import Settings, ViewSettings
+
+DAGSTER_YAML = Path(__file__).parents[2] / "dagster.yaml"
 
 Materialize = Callable[..., ExecuteInProcessResult]
 SensorRuns = Callable[[], list[ExecuteInProcessResult]]
@@ -29,6 +35,25 @@ def logs() -> Iterator[list[structlog.typing.EventDict]]:
 def instance() -> Iterator[DagsterInstance]:
     with DagsterInstance.ephemeral() as instance:
         yield instance
+
+
+@pytest.fixture
+def dagster_url(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Of a database for Dagster's storage; the environment names it, and batching is not set from outside."""
+    url = make_url(empty_database_url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+    monkeypatch.setenv("DAGSTER_DATABASE_URL", url)
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "")
+    monkeypatch.delenv("DAGSTER_EVENT_BATCH_SIZE")
+    return url
+
+
+@pytest.fixture
+def stored(dagster_url: str, tmp_path: Path) -> Iterator[DagsterInstance]:
+    """The instance that `dagster.yaml` describes."""
+    shutil.copyfile(DAGSTER_YAML, tmp_path / "dagster.yaml")
+    with DagsterInstance.from_config(str(tmp_path)) as instance:
+        yield instance
+    shared_engine(dagster_url).dispose()
 
 
 @pytest.fixture

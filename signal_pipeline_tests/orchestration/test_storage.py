@@ -5,7 +5,6 @@ Each test has a Dagster instance in a database of its own, made from the project
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -32,27 +31,6 @@ from signal_pipeline.orchestration.ops import PER_SIGNAL
 from signal_pipeline.orchestration.partitions import PARTITIONS_NAME, RANGE_END, RANGE_START, SIGNALS
 from signal_pipeline.orchestration.storage import BatchingEventLogStorage, PooledPostgresStorage, shared_engine
 from signal_pipeline_tests.signals import insert_signals
-
-DAGSTER_YAML = Path(__file__).parents[2] / "dagster.yaml"
-
-
-@pytest.fixture
-def dagster_url(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Of a database for Dagster's storage; the environment names it, and batching is not set from outside."""
-    url = make_url(empty_database_url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
-    monkeypatch.setenv("DAGSTER_DATABASE_URL", url)
-    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "")
-    monkeypatch.delenv("DAGSTER_EVENT_BATCH_SIZE")
-    return url
-
-
-@pytest.fixture
-def stored(dagster_url: str, tmp_path: Path) -> Iterator[DagsterInstance]:
-    """The instance that `dagster.yaml` describes."""
-    shutil.copyfile(DAGSTER_YAML, tmp_path / "dagster.yaml")
-    with DagsterInstance.from_config(str(tmp_path)) as instance:
-        yield instance
-    shared_engine(dagster_url).dispose()
 
 
 @pytest.fixture
