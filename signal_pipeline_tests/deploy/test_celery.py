@@ -19,7 +19,8 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from signal_pipeline.orchestration.run_state import CLAIM_TAG
-from signal_pipeline_tests.deploy.celery_site import DEPLOY, ROOT, Site, family, site
+from signal_pipeline_tests.deploy.celery_site import DEPLOY, daemon, site, worker
+from signal_pipeline_tests.deploy.processes import ROOT, Site, family
 from signal_pipeline_tests.signals import change, count, insert_signals, statuses, totals, value
 
 SIGNALS = 40
@@ -65,9 +66,9 @@ def ask(made: Site, query: str, *parameters: Any) -> dict[str, str]:
         return dict(conn.execute(query, parameters or None).fetchall())
 
 
-def runs_of(made: Site, worker: "subprocess.Popen[bytes]") -> set[str]:
+def runs_of(made: Site, process: "subprocess.Popen[bytes]") -> set[str]:
     """Runs that were started in the processes of a worker that lives."""
-    mine = {process.pid for process in family(worker)}
+    mine = {member.pid for member in family(process)}
     found = {run: re.search(r"in process \(pid: (\d+)\)", event) for run, event in ask(made, PIDS).items()}
     return {run for run, pid in found.items() if pid and int(pid[1]) in mine}
 
@@ -81,11 +82,11 @@ def all_are_final(engine: Engine) -> bool:
     return bool(value(engine, query))
 
 
-def run_at_work(made: Site, engine: Engine, worker: "subprocess.Popen[bytes]") -> str | None:
+def run_at_work(made: Site, engine: Engine, process: "subprocess.Popen[bytes]") -> str | None:
     """A run of this worker that is at a signal's own work at this moment."""
     query = "SELECT count(*) FROM raw_signals WHERE claim_token = :token AND work_started_at IS NOT NULL"
     tokens = ask(made, TOKENS, CLAIM_TAG)
-    at_work = (run for run in runs_of(made, worker) if value(engine, query, token=UUID(tokens[run])) > 0)
+    at_work = (run for run in runs_of(made, process) if value(engine, query, token=UUID(tokens[run])) > 0)
     return next(at_work, None)
 
 
@@ -96,7 +97,7 @@ def run_at_work(made: Site, engine: Engine, worker: "subprocess.Popen[bytes]") -
 def test_two_workers_share_the_runs_and_one_that_is_killed_loses_and_repeats_nothing(
     engine: Engine, deployed: Site
 ) -> None:
-    with deployed.worker("one") as one, deployed.worker("two") as two, deployed.daemon():
+    with worker(deployed, "one") as one, worker(deployed, "two") as two, daemon(deployed):
         deployed.wait_until(lambda: is_ready(deployed, "one") and is_ready(deployed, "two"), "both workers are ready")
         insert_signals(engine, SIGNALS, equipment="shared")
         deployed.wait_until(lambda: all_are_final(engine), "the signals are final")
