@@ -44,7 +44,9 @@ FAULTS = (
         "no half-written artefact; signals finish when there is space again",
     ),
     Fault(
-        6, "two, four and eight workers on one queue", "no signal lost, none done twice, and the scores of a single worker"
+        6,
+        "two, four and eight workers on one queue",
+        "no signal lost, none done twice, and the scores of a single worker",
     ),
     Fault(7, "a worker's clock an hour fast, and an hour slow", "leases live on the database's clock: nothing changes"),
     Fault(8, "the same file loaded twice, by processes at once, and renamed", "one set of rows, worked on once"),

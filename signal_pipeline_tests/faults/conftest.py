@@ -6,6 +6,7 @@ Every test module here says which fault it is (`FAULT`) and carries the mark `fa
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,6 @@ WRITE_VARIABLE = "SIGNAL_PIPELINE_WRITE_RELIABILITY"
 SEEDS = range(1, 1 + int(os.environ.get("SIGNAL_PIPELINE_TESTS_SEEDS", "1")))
 
 NewDatabase = Callable[[], Engine]
-GiveOrders = Callable[..., Orders]
-Undisturbed = Callable[[Story], Results]
-Saw = Callable[..., None]
 
 COUNTS = pytest.StashKey[dict[str, int]]()
 seen: dict[int, report.Seen] = {}
@@ -58,18 +56,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.fixture
-def saw(request: pytest.FixtureRequest) -> Saw:
-    """Counts what a test did and found, for the page: `saw(kills=3)`; names are words with underscores."""
-    counts = request.node.stash.setdefault(COUNTS, {})
-
-    def add(**amounts: int) -> None:
-        for name, n in amounts.items():
-            counts[name.replace("_", " ")] = counts.get(name.replace("_", " "), 0) + n
-
-    return add
-
-
-@pytest.fixture
 def new_database(server_url: str, template_database: str) -> Iterator[NewDatabase]:
     """Engines on migrated, empty databases of their own; their URLs are for other processes."""
     with ExitStack() as stack:
@@ -99,24 +85,42 @@ def models(server_url: str, template_database: str, tmp_path_factory: pytest.Tem
     return folder
 
 
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What every test of this suite does: give orders to workers, know what peace would have made, and keep count."""
+
+    models: Path
+    folder: Path
+    counts: dict[str, int]
+    peace: Callable[[Story], Results]
+    given: list[Orders] = field(default_factory=list)
+
+    def orders(self, engine: Engine, **changes: Any) -> Orders:
+        """Orders for a worker on a database, with a log of its own."""
+        log = self.folder / f"worker-{len(self.given)}.log"
+        self.given.append(Orders(**{"url": url_of(engine), "models": self.models, "log": log} | changes))
+        return self.given[-1]
+
+    def undisturbed(self, story: Story) -> Results:
+        """What one worker in peace makes of a story."""
+        return self.peace(story)
+
+    def saw(self, **amounts: int) -> None:
+        """Count what was done and found, for the page; names are words with underscores."""
+        for name, n in amounts.items():
+            words = name.replace("_", " ")
+            self.counts[words] = self.counts.get(words, 0) + n
+
+
 @pytest.fixture
-def orders(models: Path, tmp_path: Path) -> GiveOrders:
-    """Orders for a worker on a database, with a log of its own."""
-    given: list[Orders] = []
-
-    def give(engine: Engine, **changes: Any) -> Orders:
-        changes = {"models": models, "log": tmp_path / f"worker-{len(given)}.log"} | changes
-        given.append(Orders(url=url_of(engine), **changes))
-        return given[-1]
-
-    return give
+def scene(request: pytest.FixtureRequest, models: Path, tmp_path: Path, peace: Callable[[Story], Results]) -> Scene:
+    return Scene(models, tmp_path, request.node.stash.setdefault(COUNTS, {}), peace)
 
 
 @pytest.fixture(scope="session")
-def undisturbed(
+def peace(
     server_url: str, template_database: str, models: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Undisturbed:
-    """What one worker in peace makes of a story."""
+) -> Callable[[Story], Results]:
     known: dict[Story, Results] = {}
 
     def work_off(story: Story) -> Results:

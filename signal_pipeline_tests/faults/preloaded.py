@@ -6,14 +6,13 @@ A worker that had to do this itself would take seconds. Nothing here may start a
 import blosc2  # noqa: F401
 import numpy as np
 
-import signal_pipeline.ingest.loader
 import signal_pipeline_tests.faults.worker  # noqa: F401
 from signal_pipeline.db.engine import create_engine
-from signal_pipeline.dsp.diagnosis import MotorData, SeverityBands, diagnose
+from signal_pipeline.dsp.diagnosis import MotorData, diagnose
 from signal_pipeline.dsp.warm_up import warm_up
+from signal_pipeline.processing.diagnose import severity_bands
 from signal_pipeline.settings import DatabaseSettings, DiagnosisSettings
 from signal_pipeline_tests.faults.stories import current
-from signal_pipeline.processing.diagnose import severity_bands
 
 warm_up()
 diagnose(

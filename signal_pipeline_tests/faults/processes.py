@@ -28,10 +28,11 @@ def context() -> ForkServerContext:
 
 
 @contextmanager
-def started(*all_orders: Orders) -> Iterator[list[ForkServerProcess]]:
-    """Workers at it; whatever still lives in the end, stopped or not, is killed."""
+def started(*all_orders: Orders, together: bool = False) -> Iterator[list[ForkServerProcess]]:
+    """Workers at it, with `together` from one moment on; whatever still lives in the end, stopped or not, is killed."""
     ctx = context()
-    running = [ctx.Process(target=worker.work, args=(orders,)) for orders in all_orders]
+    start = ctx.Barrier(len(all_orders)) if together else None
+    running = [ctx.Process(target=worker.work, args=(orders, start)) for orders in all_orders]
     for process in running:
         process.start()
     try:

@@ -33,10 +33,10 @@ TAIL = """
 - A worker that is frozen in the middle of a transaction keeps its rows locked until Postgres ends the transaction,
   after `DATABASE_IDLE_TRANSACTION_SECONDS`.
 - A server that takes a statement and never answers is given up after `DATABASE_STATEMENT_TIMEOUT_SECONDS` and 30 s; a
-  connection whose other end is gone, after 30 s. Then the transaction is tried again for a minute, and the batch is left
-  to its lease.
-- Dagster's own storage goes through psycopg2, which knows no such limit beyond TCP's: a run that hangs there is ended by
-  `max_runtime_seconds` in `dagster.yaml`, and its signals are taken over long before.
+  connection whose other end is gone, after 30 s. Then the transaction is tried again for a minute, and the batch is
+  left to its lease.
+- Dagster's own storage goes through psycopg2, which knows no such limit beyond TCP's: a run that hangs there is ended
+  by `max_runtime_seconds` in `dagster.yaml`, and its signals are taken over long before.
 - A models folder is safe on a local disk; on a network file system, as safe as its `rename` and `flock`.
 """
 

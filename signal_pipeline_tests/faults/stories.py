@@ -40,7 +40,8 @@ FINGERPRINTS = {
 }
 
 BY_SIGNAL = """
-    SELECT f.raw_id, md5(string_agg(concat(to_jsonb(f) - 'id', s.score, s.is_anomaly), '' ORDER BY f.window_start)) AS found
+    SELECT f.raw_id,
+           md5(string_agg(concat(to_jsonb(f) - 'id', s.score, s.is_anomaly), '' ORDER BY f.window_start)) AS found
     FROM features AS f LEFT JOIN anomaly_scores AS s ON s.feature_id = f.id GROUP BY f.raw_id
 """
 

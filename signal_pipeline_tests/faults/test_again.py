@@ -4,23 +4,21 @@ import pytest
 from sqlalchemy import Engine
 
 from signal_pipeline_tests.faults import processes
-from signal_pipeline_tests.faults.conftest import GiveOrders, Saw, Undisturbed
+from signal_pipeline_tests.faults.conftest import Scene
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 
 FAULT = 9
 pytestmark = [pytest.mark.faults, pytest.mark.processes]
 
 
-def test_what_is_computed_again_is_the_same_to_the_last_bit(
-    engine: Engine, orders: GiveOrders, undisturbed: Undisturbed, saw: Saw, seed: int
-) -> None:
+def test_what_is_computed_again_is_the_same_to_the_last_bit(engine: Engine, scene: Scene, seed: int) -> None:
     """Only the totals of what was done go on: they count work, and the work was done again."""
     story = Story(seed=seed, motors=2, signals=4)
-    expected = undisturbed(story)
+    expected = scene.undisturbed(story)
     story.tell(engine)
-    assert processes.run(orders(engine)) == 0
+    assert processes.run(scene.orders(engine)) == 0
     assert_undisturbed(engine, expected)
     for _ in range(2):
-        assert processes.run(orders(engine, ask=True)) == 0
+        assert processes.run(scene.orders(engine, ask=True)) == 0
         assert_undisturbed(engine, expected, but=("counters",))
-    saw(times=2, signals=2 * len(story.ids))
+    scene.saw(times=2, signals=2 * len(story.ids))

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from signal_pipeline_tests.faults import processes
-from signal_pipeline_tests.faults.conftest import GiveOrders, NewDatabase, Saw, Undisturbed
+from signal_pipeline_tests.faults.conftest import NewDatabase, Scene
 from signal_pipeline_tests.faults.processes import RECOVERY_SECONDS, supervised
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 
@@ -25,33 +25,33 @@ TAKEN_OVER = text("""
 
 
 def test_a_worker_killed_at_any_boundary_leaves_nothing_undone_and_nothing_twice(
-    new_database: NewDatabase, orders: GiveOrders, undisturbed: Undisturbed, saw: Saw, seed: int
+    new_database: NewDatabase, scene: Scene, seed: int
 ) -> None:
     """One database for each boundary, so that each shows what this one kill did. Their leases run out together."""
     story = Story(seed=seed, signals=2)
-    expected = undisturbed(story)
+    expected = scene.undisturbed(story)
     strategy = "s2" if seed % 2 else "s1"
     hurt: list[Engine] = []
     while True:
         engine = new_database()
         story.tell(engine)
-        code = processes.run(orders(engine, strike_at=len(hurt) + 1, strategy=strategy))
+        code = processes.run(scene.orders(engine, strike_at=len(hurt) + 1, strategy=strategy))
         if code == 0:  # it had fewer boundaries than that
             break
         assert code == -signal.SIGKILL
         hurt.append(engine)
     assert len(hurt) > 30
     for engine in hurt:
-        assert processes.run(orders(engine, strategy=strategy)) == 0
+        assert processes.run(scene.orders(engine, strategy=strategy)) == 0
         assert_undisturbed(engine, expected)
-    saw(kills_at_a_boundary=len(hurt), signals=len(hurt) * len(story.ids))
+    scene.saw(kills_at_a_boundary=len(hurt), signals=len(hurt) * len(story.ids))
 
 
 def test_what_killed_workers_held_is_taken_over_by_those_beside_them_in_time(
-    engine: Engine, orders: GiveOrders, undisturbed: Undisturbed, saw: Saw, seed: int
+    engine: Engine, scene: Scene, seed: int
 ) -> None:
     story = Story(seed=seed, motors=3, signals=8)
-    expected = undisturbed(story)
+    expected = scene.undisturbed(story)
     story.tell(engine)
     rng = random.Random(seed)
     held: list[tuple[object, ...]] = []
@@ -67,11 +67,11 @@ def test_what_killed_workers_held_is_taken_over_by_those_beside_them_in_time(
 
     # a signal whose worker died at its work has had its attempt; here chance kills, and more often than the cap
     strikes = fuses()
-    killed = supervised(lambda: orders(engine, strike_at=next(strikes), limit=4, attempts=100), 3, on_death=note)
+    killed = supervised(lambda: scene.orders(engine, strike_at=next(strikes), limit=4, attempts=100), 3, on_death=note)
     assert killed >= KILLS / 2
     assert_undisturbed(engine, expected)
     with engine.connect() as conn:
         for signal_id, before, expired in held:
             waited = conn.execute(TAKEN_OVER, {"id": signal_id, "before": before, "expired": expired}).scalar_one()
             assert waited < RECOVERY_SECONDS
-    saw(random_kills=killed, signals=len(story.ids), taken_over=len(held))
+    scene.saw(random_kills=killed, signals=len(story.ids), taken_over=len(held))

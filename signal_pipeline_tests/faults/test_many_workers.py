@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from signal_pipeline_tests.faults import processes
-from signal_pipeline_tests.faults.conftest import GiveOrders, Saw, Undisturbed
+from signal_pipeline_tests.faults.conftest import Scene
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 from signal_pipeline_tests.signals import count, statuses
 
@@ -18,18 +18,16 @@ SIGNALS = int(os.environ.get("SIGNAL_PIPELINE_TESTS_SIGNALS", "80")) // MOTORS
 
 
 @pytest.mark.parametrize("workers", [2, 4, 8])
-def test_many_workers_make_what_one_makes(
-    engine: Engine, orders: GiveOrders, undisturbed: Undisturbed, saw: Saw, workers: int, seed: int
-) -> None:
+def test_many_workers_make_what_one_makes(engine: Engine, scene: Scene, workers: int, seed: int) -> None:
     story = Story(seed=seed, motors=MOTORS, signals=SIGNALS)
-    expected = undisturbed(story)
+    expected = scene.undisturbed(story)
     story.tell(engine)
     strategy = "s2" if seed % 2 else "s1"
     # with a lease as in life: here nobody dies, and eight workers on two cores are slow
-    given = [orders(engine, limit=7, parallel=True, strategy=strategy, lease_seconds=60) for _ in range(workers)]
+    given = [scene.orders(engine, limit=7, parallel=True, strategy=strategy, lease_seconds=60) for _ in range(workers)]
     with processes.started(*given) as running:
         assert [processes.ended(process) for process in running] == [0] * workers
     assert set(statuses(engine).values()) == {"completed"}
     assert count(engine, "features") == 3 * len(story.ids)
     assert_undisturbed(engine, expected)
-    saw(workers=workers, signals=len(story.ids))
+    scene.saw(workers=workers, signals=len(story.ids))

@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from signal_pipeline_tests.faults import processes
-from signal_pipeline_tests.faults.conftest import GiveOrders, NewDatabase, Saw, Undisturbed
+from signal_pipeline_tests.faults.conftest import NewDatabase, Scene
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 from signal_pipeline_tests.signals import value
 
@@ -20,27 +20,27 @@ HELD = "SELECT count(*) FROM raw_signals WHERE claimed_by = :by"
 
 
 def test_a_worker_that_slept_past_its_lease_changes_nothing_and_says_so(
-    new_database: NewDatabase, orders: GiveOrders, undisturbed: Undisturbed, saw: Saw, seed: int
+    new_database: NewDatabase, scene: Scene, seed: int
 ) -> None:
     """Also in the middle of a transaction: then Postgres ends that, and with it the locks that others wait for."""
     story = Story(seed=seed, signals=2)
-    expected = undisturbed(story)
+    expected = scene.undisturbed(story)
     for boundary in range(1 + seed % STRIDE, 1000, STRIDE):
         engine = new_database()
         story.tell(engine)
-        given = orders(engine, strike_at=boundary, strike=signal.SIGSTOP)
+        given = scene.orders(engine, strike_at=boundary, strike=signal.SIGSTOP)
         with processes.started(given) as (sleeper,):
             processes.wait_until(lambda p=sleeper: p.exitcode is not None or is_stopped(p.pid or 0))  # type: ignore[misc]
             if sleeper.exitcode == 0:  # it had fewer boundaries than that
                 return
             holds = value(engine, HELD, by=f"faults:{sleeper.pid}")
-            assert processes.run(orders(engine)) == 0
+            assert processes.run(scene.orders(engine)) == 0
             assert_undisturbed(engine, expected)
             psutil.Process(sleeper.pid).resume()
             assert processes.ended(sleeper) == 0
         assert_undisturbed(engine, expected)
         assert ("claim.lost" in processes.events(given.log)) == bool(holds)
-        saw(stops=1, claims_lost=int(bool(holds)))
+        scene.saw(stops=1, claims_lost=int(bool(holds)))
     raise AssertionError("the work had no end")
 
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from signal_pipeline_tests.faults import processes
-from signal_pipeline_tests.faults.conftest import GiveOrders, Saw, Undisturbed
+from signal_pipeline_tests.faults.conftest import Scene
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 from signal_pipeline_tests.faults.worker import LEASE_SECONDS
 from signal_pipeline_tests.signals import value
@@ -20,20 +20,18 @@ LEASE_AT_CLAIM = """
 
 
 @pytest.mark.parametrize("hours", [1.0, -1.0])
-def test_a_wrong_clock_makes_no_lease_longer_or_shorter(
-    engine: Engine, orders: GiveOrders, undisturbed: Undisturbed, saw: Saw, hours: float, seed: int
-) -> None:
+def test_a_wrong_clock_makes_no_lease_longer_or_shorter(engine: Engine, scene: Scene, hours: float, seed: int) -> None:
     """Were a worker's clock asked, a fast one would rob live neighbours, and a slow one would hold for an hour."""
     story = Story(seed=seed, motors=2, signals=4)
-    expected = undisturbed(story)
+    expected = scene.undisturbed(story)
     story.tell(engine)
-    killed = orders(engine, clock_hours=hours, strike_at=12, limit=3)
+    killed = scene.orders(engine, clock_hours=hours, strike_at=12, limit=3)
     with processes.started(killed) as (process,):
         assert processes.ended(process) == -signal.SIGKILL
         lease = value(engine, LEASE_AT_CLAIM, by=f"faults:{process.pid}")
     assert 0 < lease <= 2 * LEASE_SECONDS
-    others = [orders(engine, clock_hours=wrong, limit=3) for wrong in (hours, -hours)]
+    others = [scene.orders(engine, clock_hours=wrong, limit=3) for wrong in (hours, -hours)]
     with processes.started(*others) as running:
         assert [processes.ended(p, seconds=processes.PATIENCE_SECONDS) for p in running] == [0, 0]
     assert_undisturbed(engine, expected)
-    saw(workers=3, signals=len(story.ids))
+    scene.saw(workers=3, signals=len(story.ids))

@@ -4,33 +4,41 @@ Started from the fork server of `processes`. A boundary is the moment before a s
 strikes at one of them (`strike_at`). Not here: tests, and what they compare.
 """
 
-import ctypes
 import os
-import resource
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
 from sqlalchemy import Engine, event, text
 
 from signal_pipeline.db import claims
+from signal_pipeline.db import engine as engine_module
+from signal_pipeline.db.embedded import embedded_server
 from signal_pipeline.db.engine import create_engine, is_transient
+from signal_pipeline.db.urls import DEAD_PEER_SECONDS
 from signal_pipeline.errors import ClaimLost
-from signal_pipeline.processing import extract
+from signal_pipeline.ingest.loader import LoadOptions, load_files
 from signal_pipeline.processing.batch import Batch
 from signal_pipeline.processing.heartbeat import Heartbeat
 from signal_pipeline.processing.run import run_batch
 from signal_pipeline.processing.worker import Worker
-from signal_pipeline.settings import ClaimSettings, ClaimStrategy, DatabaseSettings, FeatureSettings, ModelSettings, Settings
+from signal_pipeline.settings import (
+    ClaimSettings,
+    ClaimStrategy,
+    DatabaseSettings,
+    FeatureSettings,
+    IngestSettings,
+    ModelSettings,
+    Settings,
+)
+from signal_pipeline_tests.faults import harm
 
 LEASE_SECONDS = 2.0
 POLL_SECONDS = 0.2
@@ -46,7 +54,9 @@ class Orders:
 
     `strike_at`: the boundary (counted from 1) at which it gets `strike`. `poison`: signals in whose work `venom` does
     its work. `clock_hours`: how wrong its clock is. `limit`: signals a claim. `wait`: until all signals are
-    final. `ask`: for all signals, as a person does, instead of what is pending.
+    final. `ask`: for all signals, as a person does, instead of what is pending. `temporary`: its TMPDIR.
+    `home`: it works on the embedded server of that home, which it brings up, instead of `url`. `load`: it loads this
+    file and does nothing else. Times are those of the settings; `grace`: what a silent server gets on top.
     """
 
     url: str
@@ -65,8 +75,11 @@ class Orders:
     lease_seconds: float = LEASE_SECONDS
     statement_seconds: float = 300.0
     idle_seconds: float = LEASE_SECONDS
+    grace_seconds: int = DEAD_PEER_SECONDS
     ask: bool = False
     temporary: Path | None = None
+    home: Path | None = None
+    load: Path | None = None
 
     @property
     def settings(self) -> Settings:
@@ -105,29 +118,57 @@ class Boundaries:
                 os.kill(os.getpid(), self.strike)
 
 
-def work(orders: Orders) -> None:
-    """The process: works off the queue, and logs how many boundaries that took."""
-    with orders.log.open("a") as log_file:
+def work(orders: Orders, start: Barrier | None = None) -> None:
+    """The process: does what is ordered, and logs how many boundaries that took. `start` lets several go at once."""
+    with orders.log.open("a") as log_file, ExitStack() as stack:
         structlog.configure(
-            processors=[structlog.processors.add_log_level, structlog.processors.format_exc_info]
-            + [structlog.processors.JSONRenderer()],
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(),
+            ],
             logger_factory=structlog.PrintLoggerFactory(log_file),
         )
-        if orders.clock_hours:
-            _bend_the_clock(orders.clock_hours * 3600)
-        if orders.poison:
-            _lay_poison(orders)
-        if orders.temporary is not None:
-            os.environ["TMPDIR"] = str(orders.temporary)
-        engine = create_engine(orders.url, orders.settings.database)
+        _prepare(orders)
+        url = orders.url if orders.home is None else stack.enter_context(embedded_server(orders.home, fsync=False))
+        engine = create_engine(url, orders.settings.database)
+        stack.callback(engine.dispose)
         boundaries = Boundaries(orders.strike_at, orders.strike)
         boundaries.watch(engine)
-        worker = Worker(engine, orders.settings, f"faults:{os.getpid()}")
-        if orders.ask:
-            ask_for_all(worker)
-        drain(worker, orders)
+        if start is not None:
+            start.wait()
+        _obey(orders, Worker(engine, orders.settings, f"faults:{os.getpid()}"))
         log.info("worker.ends", boundaries=boundaries.passed)
-        engine.dispose()
+
+
+def _prepare(orders: Orders) -> None:
+    """What makes this process another than the rest."""
+    if orders.clock_hours:
+        harm.bend_the_clock(orders.clock_hours * 3600)
+    if orders.poison:
+        harm.lay_poison(orders.poison, orders.venom)
+    if orders.temporary is not None:
+        os.environ["TMPDIR"] = str(orders.temporary)
+    engine_module.DEAD_PEER_SECONDS = orders.grace_seconds
+
+
+def _obey(orders: Orders, worker: Worker) -> None:
+    if orders.load is not None:
+        load(worker, orders.load)
+        return
+    if orders.ask:
+        ask_for_all(worker)
+    drain(worker, orders)
+
+
+def load(worker: Worker, path: Path) -> None:
+    """Load one file, in several batches; what became of it is logged."""
+    options = LoadOptions(equipment="loaded", sample_rate_hz=1000.0, recorded_at=datetime(2025, 8, 25, tzinfo=UTC))
+    settings = IngestSettings(csv_batch_size=2000)
+    for report in load_files(
+        worker.engine, [path], options=options, settings=settings, features=worker.settings.features
+    ):
+        log.info("loaded", outcome=report.outcome.value)
 
 
 def drain(worker: Worker, orders: Orders) -> None:
@@ -177,59 +218,3 @@ def _run(worker: Worker, fetched: tuple[claims.Claim, ...]) -> None:
 def _unfinished(engine: Engine) -> bool:
     with engine.connect() as conn:
         return bool(conn.execute(UNFINISHED).scalar_one())
-
-
-def _lay_poison(orders: Orders) -> None:
-    """Signals that do to their worker what a broken library would."""
-    real: Callable[..., Any] = extract.extract_signal
-
-    def poisonous(worker: Worker, signal_id: UUID, progress: Any) -> Any:
-        if signal_id in orders.poison:
-            VENOMS[orders.venom]()
-        return real(worker, signal_id, progress)
-
-    extract.extract_signal = poisonous
-
-
-def _segfault() -> None:
-    """As from a broken extension: an address that is none is read. No core file of it."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    ctypes.string_at(0)
-
-
-def _exhaust_memory() -> None:
-    """Against a limit of the kernel's: Python raises MemoryError, as it does where a container does not kill."""
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, hard))
-    try:
-        hoard = [bytearray(2**26) for _ in range(1000)]
-        raise AssertionError(f"{len(hoard)} blocks fitted below the limit")
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-def _out_of_memory_killer() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-VENOMS = {"segfault": _segfault, "memory": _exhaust_memory, "killer": _out_of_memory_killer}
-
-
-def _bend_the_clock(seconds: float) -> None:
-    """What this process takes for the time of day is wrong from here on, in every module that asks for it."""
-    real_time, real_datetime = time.time, datetime
-    time.time = lambda: real_time() + seconds
-
-    class Likewise(type):
-        def __instancecheck__(cls, instance: object) -> bool:
-            return isinstance(instance, real_datetime)
-
-    class Wrong(real_datetime, metaclass=Likewise):
-        @classmethod
-        def now(cls, tz: Any = None) -> Any:
-            return real_datetime.now(tz) + timedelta(seconds=seconds)
-
-    for module in list(sys.modules.values()):
-        if getattr(module, "datetime", None) is real_datetime:
-            module.datetime = Wrong  # type: ignore[attr-defined]

@@ -1,0 +1,64 @@
+"""Fault 11: a transaction that stays open during the whole run, so that nothing dead can be cleaned away."""
+
+import json
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from signal_pipeline.db import claim_sql
+from signal_pipeline_tests.faults import processes
+from signal_pipeline_tests.faults.conftest import Scene
+from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
+
+FAULT = 11
+pytestmark = [pytest.mark.faults, pytest.mark.processes]
+
+FETCH = text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {claim_sql.CLAIM_BATCH.text}")
+PARAMETERS = {
+    "n": 4,
+    "max_attempts": 3,
+    "claimed_by": "explained",
+    "token": "00000000-0000-0000-0000-000000000001",
+    "lease_seconds": 60.0,
+}
+
+
+def test_a_transaction_left_open_costs_the_fetch_no_more_than_a_page_for_each_finished_signal(
+    engine: Engine, scene: Scene, seed: int
+) -> None:
+    story, late = Story(seed=seed, motors=4, signals=20), Story(seed=1000 + seed, motors=1, signals=4)
+    expected = scene.undisturbed(story)
+    with engine.connect() as forgotten:
+        forgotten.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        forgotten.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        forgotten.execute(text("SELECT count(*) FROM raw_signals"))
+        story.tell(engine)
+        with processes.started(scene.orders(engine), scene.orders(engine)) as running:
+            assert [processes.ended(process) for process in running] == [0, 0]
+        assert_undisturbed(engine, expected)
+        late.tell(engine)
+        plan = explained(engine)
+        forgotten.rollback()
+    print(pages(plan), scans(plan))
+    assert "Seq Scan" not in scans(plan)
+    scene.saw(signals=len(story.ids), pages_read_by_the_fetch=pages(plan))
+
+
+def explained(engine: Engine) -> dict[str, Any]:
+    """The plan of a fetch, as it went; what it claimed is let go."""
+    with engine.connect() as conn:
+        found: Any = conn.execute(FETCH, PARAMETERS).scalar_one()
+        conn.rollback()
+    plan: dict[str, Any] = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
+    return plan
+
+
+def pages(plan: dict[str, Any]) -> int:
+    return int(plan["Shared Hit Blocks"]) + int(plan["Shared Read Blocks"])
+
+
+def scans(plan: dict[str, Any]) -> list[str]:
+    """The kinds of all nodes that read the table."""
+    below = [kind for child in plan.get("Plans", ()) for kind in scans(child)]
+    return [str(plan["Node Type"]), *below] if plan.get("Relation Name") == "raw_signals" else below

@@ -1,0 +1,78 @@
+"""Fault 3: Postgres killed, shut down at once, and killed again while it recovers, under workers that go on."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+from sqlalchemy import Engine
+
+from signal_pipeline.errors import DatabaseUnavailable
+from signal_pipeline_tests.faults import processes
+from signal_pipeline_tests.faults.conftest import Scene
+from signal_pipeline_tests.faults.own_server import OwnServer, server_home
+from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
+from signal_pipeline_tests.signals import value
+
+FAULT = 3
+pytestmark = [pytest.mark.faults, pytest.mark.processes]
+
+Hurt = Callable[[OwnServer], None]
+
+AT_WORK = "SELECT count(*) FROM raw_signals WHERE work_started_at IS NOT NULL"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[OwnServer]:
+    with server_home() as home, OwnServer(home) as server:
+        yield server
+
+
+@pytest.fixture
+def engine(server: OwnServer) -> Iterator[Engine]:
+    with server.database() as engine:
+        yield engine
+
+
+def kill(server: OwnServer) -> None:
+    server.signal_postmaster(signal.SIGKILL)
+
+
+def shut_down_at_once(server: OwnServer) -> None:
+    server.signal_postmaster(signal.SIGQUIT)
+    server.wait_until_down()
+
+
+def kill_while_it_recovers(server: OwnServer) -> None:
+    """The next start replays the log; its postmaster is killed the moment it is there."""
+    kill(server)
+    server.wait_until_down()
+
+    def start() -> None:
+        with suppress(DatabaseUnavailable):  # "ended while it was starting"
+            server.bring_up()
+
+    starting = threading.Thread(target=start)
+    starting.start()
+    processes.wait_until(lambda: server.postmaster() is not None, what="a postmaster that recovers")
+    kill(server)
+    starting.join()
+
+
+@pytest.mark.parametrize("hurt", [kill, shut_down_at_once, kill_while_it_recovers])
+def test_workers_outlive_a_postgres_that_does_not(
+    server: OwnServer, engine: Engine, scene: Scene, hurt: Hurt, seed: int
+) -> None:
+    story = Story(seed=seed, motors=3, signals=6)
+    expected = scene.undisturbed(story)
+    story.tell(engine)
+    given = [scene.orders(engine, limit=3) for _ in range(2)]
+    with processes.started(*given) as running:
+        processes.wait_until(lambda: value(engine, AT_WORK))
+        engine.dispose()
+        hurt(server)
+        server.bring_up()
+        assert [processes.ended(process) for process in running] == [0, 0]
+    assert_undisturbed(engine, expected)
+    scene.saw(crashes=2 if hurt is kill_while_it_recovers else 1, signals=len(story.ids))
