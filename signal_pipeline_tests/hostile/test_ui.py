@@ -153,7 +153,7 @@ def test_no_password_stands_anywhere_in_the_ui(site: Site) -> None:
     ]
     assert [status for status, _ in pages] == [200, 200], pages
     told = "".join(body for _, body in pages)
-    assert "QueuedRunCoordinator" in told
+    assert "event_log_storage: BatchingEventLogStorage" in told
     assert "worker" in told
     for secret in (SECRET, DAGSTER_SECRET):
         assert secret not in told
