@@ -15,6 +15,9 @@ FAULT = 11
 pytestmark = [pytest.mark.faults, pytest.mark.processes]
 
 FETCH = text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {claim_sql.CLAIM_BATCH.text}")
+PAGES_A_SIGNAL = 10
+"""A finished signal leaves that many dead versions of its row at most: claimed, begun, renewed, stored, completed."""
+
 PARAMETERS = {
     "n": 4,
     "max_attempts": 3,
@@ -24,7 +27,7 @@ PARAMETERS = {
 }
 
 
-def test_a_transaction_left_open_costs_the_fetch_no_more_than_a_page_for_each_finished_signal(
+def test_a_transaction_left_open_costs_the_fetch_a_few_pages_for_each_finished_signal(
     engine: Engine, scene: Scene, seed: int
 ) -> None:
     story, late = Story(seed=seed, motors=4, signals=20), Story(seed=1000 + seed, motors=1, signals=4)
@@ -38,11 +41,14 @@ def test_a_transaction_left_open_costs_the_fetch_no_more_than_a_page_for_each_fi
             assert [processes.ended(process) for process in running] == [0, 0]
         assert_undisturbed(engine, expected)
         late.tell(engine)
-        plan = explained(engine)
+        littered = explained(engine)
         forgotten.rollback()
-    print(pages(plan), scans(plan))
-    assert "Seq Scan" not in scans(plan)
-    scene.saw(signals=len(story.ids), pages_read_by_the_fetch=pages(plan))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        conn.execute(text("VACUUM (ANALYZE) raw_signals"))
+    clean = explained(engine)
+    assert "Seq Scan" not in scans(littered)
+    assert pages(littered) <= pages(clean) + PAGES_A_SIGNAL * len(story.ids)
+    scene.saw(signals=len(story.ids), fetches_by_index=1)
 
 
 def explained(engine: Engine) -> dict[str, Any]:
