@@ -5,9 +5,10 @@
 A database for each number of rows on one embedded server: `--pending` jobs wait, the rest is finished. Two measures.
 *Races*: workers take all that waits, `--batch` a fetch (procrastinate: one); claims a second, the p99 of a fetch, and
 wasted attempts (fetches that came back empty before the end, and rows that another had just taken). *Cost*: one worker
-takes a batch from each table in turn, again and again, so that whatever else the machine does meets all sizes
-alike; the median of a fetch, `growth_1k_to_1m` (the largest table's over the smallest's, the median over the turns),
-and what Postgres itself touches for one claim of ours. Claims only: nothing is completed. Last line: one JSON object.
+of each queue takes a batch from each table in turn, again and again, so that whatever else the machine does meets all
+alike; the median of a fetch, `growth_1k_to_1m` (the largest table's over the smallest's, turn by turn), a peer's over
+ours, and what Postgres itself touches for one claim of ours. Claims only: nothing is completed.
+Last line: one JSON object.
 """
 
 import argparse
@@ -58,28 +59,40 @@ def summary(results: list[Result], jobs: int) -> dict[str, Any]:
     }
 
 
-def cost(urls: dict[int, str], name: str, *, pending: int, batch: int, rounds: int) -> tuple[dict[int, float], float]:
-    """Median milliseconds of a fetch of `batch`, by rows in the table, and how it grows from the least to the most."""
-    queues = {rows: open_queue(name, url) for rows, url in urls.items()}
-    seconds: dict[int, list[float]] = {rows: [] for rows in urls}
+def costs(urls: dict[int, str], names: tuple[str, ...], given: argparse.Namespace, *, batch: int) -> dict[str, Any]:
+    """A fetch of `batch` by each queue from each table, all in turn; milliseconds, growth, and S2 against the peers."""
+    places = [(name, rows) for name in names for rows in urls]
+    queues = {(name, rows): open_queue(name, urls[rows]) for name, rows in places}
+    seconds: dict[tuple[str, int], list[float]] = {place: [] for place in places}
     for queue in queues.values():
         queue.warm_up()
     left = 0
-    for turn in range(rounds):
+    for turn in range(given.rounds):
         if left < 2 * batch:
-            for url in urls.values():
-                refill(url, name, pending)
-            left = pending
-        for rows in sorted(urls, reverse=bool(turn % 2)):
+            for name, rows in places:
+                refill(urls[rows], name, given.pending)
+            left = given.pending
+        for place in places if turn % 2 else reversed(places):
             began = time.perf_counter()
-            queues[rows].fetch(batch)
-            seconds[rows].append(time.perf_counter() - began)
+            queues[place].fetch(batch)
+            seconds[place].append(time.perf_counter() - began)
         left -= batch
     for queue in queues.values():
         queue.close()
-    pairs = zip(seconds[min(urls)], seconds[max(urls)], strict=True)
-    growth = median(large / small for small, large in pairs)
-    return {rows: round(1000 * median(values), 3) for rows, values in seconds.items()}, round(growth, 2)
+    few, many = min(urls), max(urls)
+    return {
+        name: {
+            "fetch_ms": {rows: round(1000 * median(seconds[name, rows]), 3) for rows in urls},
+            "growth": paired(seconds[name, few], seconds[name, many]),
+            **{f"{peer}_to_s2": paired(seconds["s2", many], seconds[peer, many]) for peer in PEERS if name == peer},
+        }
+        for name in names
+    }
+
+
+def paired(first: list[float], second: list[float]) -> float:
+    """How many times as long the second took, turn by turn: the median."""
+    return round(median(b / a for a, b in zip(first, second, strict=True)), 2)
 
 
 def touched(url: str, batch: int) -> dict[str, float]:
@@ -97,8 +110,8 @@ def touched(url: str, batch: int) -> dict[str, float]:
 
 def run(url: str, given: argparse.Namespace) -> dict[str, Any]:
     sizes = [int(n) for n in given.rows.split(",")]
-    counts = [int(n) for n in given.workers.split(",")]
-    with Workers(max(counts)) as workers:
+    counts = [int(n) for n in given.workers.split(",") if n]
+    with Workers(max(counts, default=0)) as workers:
         urls = {rows: build(url, rows, given.pending) for rows in sizes}
         races: dict[str, dict[str, Any]] = {name: {str(rows): {} for rows in sizes} for name in TABLES}
         for rows, own in urls.items():
@@ -111,15 +124,14 @@ def run(url: str, given: argparse.Namespace) -> dict[str, Any]:
                 for name, found_here in results.items():
                     races[name][str(rows)][str(n)] = summary(found_here, given.pending)
                     print(f"{rows} rows, {n} workers, {name}: {races[name][str(rows)][str(n)]}", flush=True)
-    found: dict[str, Any] = {}
-    for name in TABLES:
-        batches = {"single": 1} if name == "procrastinate" else {"batch": given.batch, "single": 1}
-        found[name] = {"races": races[name]}
-        for label, batch in batches.items():
-            rounds = given.rounds // 3 if name == "s1" and batch > 1 else given.rounds  # a commit a signal
-            costs, growth = cost(urls, name, pending=given.pending, batch=batch, rounds=rounds)
-            found[name][label] = {"fetch_ms": costs, "growth": growth}
-            print(f"{name}, a fetch of {batch}: {found[name][label]}", flush=True)
+    found: dict[str, Any] = {name: {"races": races[name]} for name in TABLES}
+    for label, names, batch in (
+        ("batch", ("s2", "pgqueuer"), given.batch),
+        ("single", ("s2", "s1", *PEERS), 1),
+    ):
+        for name, cost in costs(urls, names, given, batch=batch).items():
+            found[name][label] = cost
+            print(f"{name}, a fetch of {batch}: {cost}", flush=True)
     for rows, own in urls.items():
         refill(own, "s2", given.pending)
         found["s2"].setdefault("touched_a_claim", {})[rows] = touched(own, given.batch)
@@ -129,7 +141,7 @@ def run(url: str, given: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default="1000,100000,1000000", help="in each table")
-    parser.add_argument("--workers", default="1,2,4,8,16")
+    parser.add_argument("--workers", default="1,2,4,8,16", help="of the races; none: ''")
     parser.add_argument("--pending", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=5, help="of the races of S2 and pgqueuer, in turn")

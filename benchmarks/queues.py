@@ -17,6 +17,7 @@ import procrastinate
 import psycopg
 from pgqueuer import PsycopgDriver, Queries
 from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
+from pgqueuer.domain.types import QueueEntrypoint, QueueManagerId
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 from sqlalchemy import event
 from sqlalchemy.engine import ExecutionContext, make_url
@@ -110,13 +111,13 @@ class PgQueuer(Peer):
     def __init__(self, url: str) -> None:
         super().__init__()
         self._url = conninfo(url)
-        self._manager = uuid4()
+        self._manager = QueueManagerId(uuid4())
 
     def fetch(self, n: int) -> int:
         return self._dequeue(n, "work")
 
     def _dequeue(self, n: int, entrypoint: str) -> int:
-        unlimited = {entrypoint: EntrypointExecutionParameter(concurrency_limit=0)}
+        unlimited = {QueueEntrypoint(entrypoint): EntrypointExecutionParameter(concurrency_limit=0)}
         return len(self.run(self._queries.dequeue(n, unlimited, self._manager, None, HEARTBEAT)))
 
     def warm_up(self) -> None:
