@@ -17,8 +17,9 @@ from psycopg import sql
 from sqlalchemy import Engine
 from sqlalchemy.engine import URL, make_url
 
+from signal_pipeline.cli.console import say
 from signal_pipeline.db import migrate
-from signal_pipeline.db.embedded import embedded_server
+from signal_pipeline.db.embedded import embedded_server, has_data
 from signal_pipeline.db.engine import create_engine, ping
 from signal_pipeline.db.urls import dagster_url, domain_url
 from signal_pipeline.errors import DatabaseUnavailable, SettingsError
@@ -58,13 +59,15 @@ class Surroundings:
 
 
 @contextmanager
-def surroundings(settings: Settings, *, migrated: bool = True) -> Iterator[Surroundings]:
+def surroundings(settings: Settings, *, migrated: bool = True, create: bool = True) -> Iterator[Surroundings]:
     """A database that answers. With `migrated`, an embedded one is brought up to date, and another must be.
 
-    Raises `DatabaseUnavailable`, or `SettingsError` that names the command to run.
+    Without `create` the embedded one must be there: who only looks must not be shown a new, empty one, because it
+    stands in another folder than last time. Raises `DatabaseUnavailable`, or `SettingsError` that names what to do.
     """
     configured = settings.database.database_url
     if configured is None:
+        _say_if_new(settings.app.signal_pipeline_home, may_create=create)
         with embedded_server(settings.app.signal_pipeline_home) as url:
             if migrated:
                 migrate.upgrade(url)
@@ -75,6 +78,17 @@ def surroundings(settings: Settings, *, migrated: bool = True) -> Iterator[Surro
         if migrated:
             _require_head(found.engine)
         yield found
+
+
+def _say_if_new(home: Path, *, may_create: bool) -> None:
+    if has_data(home):
+        return
+    if not may_create:
+        raise SettingsError(
+            f"there is no database yet: DATABASE_URL is not set, and {home.resolve()} holds no embedded one. Go to the "
+            "folder where the pipeline was started, set SIGNAL_PIPELINE_HOME or DATABASE_URL, or load something first"
+        )
+    say(f"a new, empty database in {home.resolve()} (DATABASE_URL is not set)")
 
 
 def _with_engine(settings: Settings, url: str, *, embedded: bool) -> Iterator[Surroundings]:

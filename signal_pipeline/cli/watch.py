@@ -9,7 +9,7 @@ from rich.table import Table
 
 from signal_pipeline.cli.console import out, print_json, readable_errors
 from signal_pipeline.cli.environment import surroundings
-from signal_pipeline.errors import DatabaseUnavailable
+from signal_pipeline.errors import DatabaseUnavailable, SettingsError
 from signal_pipeline.observability.health import Check, check_health
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.observability.status import FailedSignal, PipelineStatus, read_failures, read_status
@@ -25,7 +25,7 @@ def status(as_json: AsJson = False) -> None:
     with readable_errors():
         settings = load_settings()
         configure_logging(settings.app, default_level="ERROR")
-        with surroundings(settings) as here:
+        with surroundings(settings, create=False) as here:
             found = read_status(here.engine)
             failed = [] if as_json else read_failures(here.engine, limit=FAILURES_SHOWN)
     if as_json:
@@ -68,9 +68,9 @@ def health(as_json: AsJson = False) -> None:
         settings = load_settings()
         configure_logging(settings.app, default_level="ERROR")
         try:
-            with surroundings(settings, migrated=False) as here:
+            with surroundings(settings, migrated=False, create=False) as here:
                 checks = check_health(here.engine, settings)
-        except DatabaseUnavailable as error:
+        except (DatabaseUnavailable, SettingsError) as error:
             checks = [Check("database", ok=False, message=str(error))]
     _show(checks, as_json=as_json)
     if not all(check.ok for check in checks):

@@ -101,11 +101,14 @@ def wrapped(engine: Engine) -> Iterator[None]:
     try:
         yield
     except NO_CONNECTION as error:
-        said = error.orig if isinstance(error, DBAPIError) else error
-        raise DatabaseUnavailable(
-            f"Postgres at {_where(engine)} does not answer: {str(said).strip()}. "
-            "Check DATABASE_URL and that the server is up."
-        ) from error
+        said = str(error.orig if isinstance(error, DBAPIError) else error).strip()
+        # libpq hands on no code of a refusal, but these are the server's own words
+        what, remedy = (
+            ("refuses the connection", "Check the user, the password and the database that DATABASE_URL names.")
+            if "FATAL:" in said
+            else ("does not answer", "Check DATABASE_URL and that the server is up.")
+        )
+        raise DatabaseUnavailable(f"Postgres at {_where(engine)} {what}: {said}. {remedy}") from error
 
 
 def _where(engine: Engine) -> str:

@@ -74,10 +74,13 @@ def test_a_socket_folder_and_several_hosts_are_named_as_they_are(tmp_path: objec
         assert SECRET not in everything_said(caught.value)
 
 
-def test_a_database_that_does_not_exist_is_named(engine: Engine) -> None:
-    elsewhere = create_engine(engine.url.set(database="nowhere").render_as_string(hide_password=False), PATIENT)
-    with pytest.raises(DatabaseUnavailable, match="nowhere"):
+@pytest.mark.parametrize("wrong", [{"database": "nowhere"}, {"username": "stranger"}])
+def test_a_server_that_refuses_is_not_said_to_be_down(engine: Engine, wrong: dict[str, str]) -> None:
+    elsewhere = create_engine(engine.url.set(**wrong).render_as_string(hide_password=False), PATIENT)
+    with pytest.raises(DatabaseUnavailable, match="refuses the connection") as caught:
         ping(elsewhere)
+    assert next(iter(wrong.values())) in str(caught.value)
+    assert "does not answer" not in str(caught.value)
 
 
 def test_a_server_that_answers_passes(engine: Engine) -> None:

@@ -46,3 +46,8 @@ def embedded_server(
     from signal_pipeline.db.embedded.owners import shared_server  # needs fcntl, which Windows does not have
 
     return shared_server(home, fsync=fsync, settings=settings or {}, start_timeout=start_timeout)
+
+
+def has_data(home: Path) -> bool:
+    """Whether `home` holds an embedded database already, running or not."""
+    return any((home.expanduser() / "postgres").glob("pg*/PG_VERSION"))
