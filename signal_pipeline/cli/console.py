@@ -10,6 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from signal_pipeline.errors import SignalPipelineError
+from signal_pipeline.ingest.sources import printable
+
+MAX_LINE = 4000
+"""Characters of one line of a message."""
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -27,7 +31,9 @@ def say(line: str) -> None:
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """One red line on standard error, and the exit code."""
-    say(f"[bold red]error[/]: {escape(message)}")
+    # what a person typed stands in it, and a file's name may have typed itself
+    shown = "\n".join(printable(line, limit=MAX_LINE) for line in message.splitlines())
+    say(f"[bold red]error[/]: {escape(shown)}")
     raise typer.Exit(code)
 
 
