@@ -48,6 +48,8 @@ ENVIRONMENT = {
     "CLAIM_LEASE_SECONDS": "10",
     "CLAIM_BATCH_SIZE": str(max(10, SIGNALS // 20)),
     "CLAIM_MAX_RUNS": "1",
+    # on a busy machine a lease of ten seconds is lost now and then, and no signal is poison
+    "CLAIM_MAX_ATTEMPTS": "50",
 }
 
 # A tenth of a second for each signal to start, in the transaction that counts the attempt: so that the cut comes in
