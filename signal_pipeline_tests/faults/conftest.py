@@ -1,6 +1,6 @@
 """Databases and models of the fault suite, and the page that it writes about itself.
 
-Every test module here says which fault it is (`FAULT`) and carries the mark `faults`.
+Every test here carries the mark `faults` with the number of its fault.
 """
 
 import os
@@ -38,12 +38,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Notes how each test ended, and what it counted if it ended well."""
     done = yield
-    number = getattr(getattr(item, "module", None), "FAULT", None)
-    if number is not None and (done.when == "call" or not done.passed):
+    mark = item.get_closest_marker("faults")
+    if mark is not None and mark.args and (done.when == "call" or not done.passed):
+        (number,) = mark.args
         one = seen.setdefault(number, report.Seen())
         one.outcomes[done.outcome] += 1
         if done.passed:
-            one.counts.update(item.stash.get(COUNTS, {}))
+            one.counts.update(item.stash.setdefault(COUNTS, {}))
     return done
 
 
@@ -98,7 +99,8 @@ class Scene:
     def orders(self, engine: Engine, **changes: Any) -> Orders:
         """Orders for a worker on a database, with a log of its own."""
         log = self.folder / f"worker-{len(self.given)}.log"
-        self.given.append(Orders(**{"url": url_of(engine), "models": self.models, "log": log} | changes))
+        usual: dict[str, Any] = {"url": url_of(engine), "models": self.models, "log": log}
+        self.given.append(Orders(**usual | changes))
         return self.given[-1]
 
     def undisturbed(self, story: Story) -> Results:

@@ -18,17 +18,20 @@ from uuid import UUID
 from signal_pipeline.processing import extract
 from signal_pipeline.processing.worker import Worker
 
+REAL = datetime
+"""By another name, so that it stays when `datetime` is replaced in every module."""
+
 
 def lay_poison(poison: frozenset[UUID], venom: str) -> None:
     """Signals that do to their worker what a broken library would."""
-    real: Callable[..., Any] = extract.extract_signal
+    real: Callable[..., Any] = vars(extract)["extract_signal"]
 
     def poisonous(worker: Worker, signal_id: UUID, progress: Any) -> Any:
         if signal_id in poison:
             VENOMS[venom]()
         return real(worker, signal_id, progress)
 
-    extract.extract_signal = poisonous
+    setattr(extract, "extract_signal", poisonous)  # noqa: B010  imported there by name
 
 
 def _segfault() -> None:
@@ -58,18 +61,18 @@ VENOMS = {"segfault": _segfault, "memory": _exhaust_memory, "killer": _out_of_me
 
 def bend_the_clock(seconds: float) -> None:
     """What this process takes for the time of day is wrong from here on, in every module that asks for it."""
-    real_time, real_datetime = time.time, datetime
+    real_time = time.time
     time.time = lambda: real_time() + seconds
 
     class Likewise(type):
         def __instancecheck__(cls, instance: object) -> bool:
-            return isinstance(instance, real_datetime)
+            return isinstance(instance, REAL)
 
-    class Wrong(real_datetime, metaclass=Likewise):
+    class Wrong(datetime, metaclass=Likewise):
         @classmethod
         def now(cls, tz: Any = None) -> Any:
-            return real_datetime.now(tz) + timedelta(seconds=seconds)
+            return REAL.now(tz) + timedelta(seconds=seconds)
 
     for module in list(sys.modules.values()):
-        if getattr(module, "datetime", None) is real_datetime:
+        if getattr(module, "datetime", None) is REAL:
             module.datetime = Wrong  # type: ignore[attr-defined]

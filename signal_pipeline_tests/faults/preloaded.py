@@ -4,7 +4,6 @@ A worker that had to do this itself would take seconds. Nothing here may start a
 """
 
 import blosc2  # noqa: F401
-import numpy as np
 
 import signal_pipeline_tests.faults.worker  # noqa: F401
 from signal_pipeline.db.engine import create_engine
@@ -19,7 +18,7 @@ diagnose(
     current((0,), seconds=2.0),
     fs=1000.0,
     motor=MotorData(),
-    present=np.array([True, True, True]),
+    present=(True, True, True),
     bands=severity_bands(DiagnosisSettings()),
     max_gap=0,
 )

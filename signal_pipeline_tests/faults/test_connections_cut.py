@@ -19,8 +19,7 @@ from signal_pipeline_tests.faults.own_server import Proxy
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 from signal_pipeline_tests.signals import value
 
-FAULT = 4
-pytestmark = [pytest.mark.faults, pytest.mark.processes]
+pytestmark = [pytest.mark.faults(4), pytest.mark.processes]
 
 CUTS = 15
 CUT = """

@@ -12,8 +12,7 @@ from signal_pipeline_tests.faults.conftest import NewDatabase, Scene
 from signal_pipeline_tests.faults.processes import RECOVERY_SECONDS, supervised
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 
-FAULT = 1
-pytestmark = [pytest.mark.faults, pytest.mark.processes]
+pytestmark = [pytest.mark.faults(1), pytest.mark.processes]
 
 KILLS = 12
 

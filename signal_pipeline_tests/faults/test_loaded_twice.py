@@ -12,8 +12,7 @@ from signal_pipeline_tests.faults.stories import assert_undisturbed, current, re
 from signal_pipeline_tests.ingest.loading import csv_of
 from signal_pipeline_tests.signals import NAMESPACE, change, count
 
-FAULT = 8
-pytestmark = [pytest.mark.faults, pytest.mark.processes]
+pytestmark = [pytest.mark.faults(8), pytest.mark.processes]
 
 LOADERS = 4
 

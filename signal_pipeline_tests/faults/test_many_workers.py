@@ -10,8 +10,7 @@ from signal_pipeline_tests.faults.conftest import Scene
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 from signal_pipeline_tests.signals import count, statuses
 
-FAULT = 6
-pytestmark = [pytest.mark.faults, pytest.mark.processes]
+pytestmark = [pytest.mark.faults(6), pytest.mark.processes]
 
 MOTORS = 8
 SIGNALS = int(os.environ.get("SIGNAL_PIPELINE_TESTS_SIGNALS", "80")) // MOTORS

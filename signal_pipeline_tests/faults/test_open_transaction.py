@@ -11,8 +11,7 @@ from signal_pipeline_tests.faults import processes
 from signal_pipeline_tests.faults.conftest import Scene
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 
-FAULT = 11
-pytestmark = [pytest.mark.faults, pytest.mark.processes]
+pytestmark = [pytest.mark.faults(11), pytest.mark.processes]
 
 FETCH = text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {claim_sql.CLAIM_BATCH.text}")
 PAGES_A_SIGNAL = 10

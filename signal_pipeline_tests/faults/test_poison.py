@@ -8,8 +8,7 @@ from signal_pipeline_tests.faults.processes import supervised
 from signal_pipeline_tests.faults.stories import Story, results
 from signal_pipeline_tests.signals import failure, failures, row, statuses
 
-FAULT = 10
-pytestmark = [pytest.mark.faults, pytest.mark.processes]
+pytestmark = [pytest.mark.faults(10), pytest.mark.processes]
 
 CAP = 3
 

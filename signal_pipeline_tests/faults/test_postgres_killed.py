@@ -15,8 +15,7 @@ from signal_pipeline_tests.faults.own_server import OwnServer, server_home
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 from signal_pipeline_tests.signals import value
 
-FAULT = 3
-pytestmark = [pytest.mark.faults, pytest.mark.processes]
+pytestmark = [pytest.mark.faults(3), pytest.mark.processes]
 
 Hurt = Callable[[OwnServer], None]
 

@@ -16,8 +16,7 @@ from signal_pipeline_tests.faults.conftest import Scene
 from signal_pipeline_tests.faults.own_server import OwnServer, server_home
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 
-FAULT = 13
-pytestmark = [pytest.mark.faults, pytest.mark.processes]
+pytestmark = [pytest.mark.faults(13), pytest.mark.processes]
 
 CUTS = 10
 

@@ -10,8 +10,7 @@ from signal_pipeline_tests.faults.conftest import NewDatabase, Scene
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 from signal_pipeline_tests.signals import value
 
-FAULT = 2
-pytestmark = [pytest.mark.faults, pytest.mark.processes]
+pytestmark = [pytest.mark.faults(2), pytest.mark.processes]
 
 STRIDE = 5
 """Every fifth boundary a seed: five seeds stop a worker at each."""

@@ -11,8 +11,7 @@ from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 from signal_pipeline_tests.faults.worker import LEASE_SECONDS
 from signal_pipeline_tests.signals import value
 
-FAULT = 7
-pytestmark = [pytest.mark.faults, pytest.mark.processes]
+pytestmark = [pytest.mark.faults(7), pytest.mark.processes]
 
 LEASE_AT_CLAIM = """
     SELECT max(extract(epoch FROM lease_expires_at - claimed_at)) FROM raw_signals WHERE claimed_by = :by

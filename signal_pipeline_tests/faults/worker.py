@@ -149,7 +149,7 @@ def _prepare(orders: Orders) -> None:
         harm.lay_poison(orders.poison, orders.venom)
     if orders.temporary is not None:
         os.environ["TMPDIR"] = str(orders.temporary)
-    engine_module.DEAD_PEER_SECONDS = orders.grace_seconds
+    setattr(engine_module, "DEAD_PEER_SECONDS", orders.grace_seconds)  # noqa: B010  imported there by name
 
 
 def _obey(orders: Orders, worker: Worker) -> None:
