@@ -55,6 +55,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(home)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What a test that passed wants said at the end (its user property `said`): how much was generated, say."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in getattr(report, "user_properties", ()):
+            if name == "said":
+                terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {value}")
+
+
 def _settings_groups() -> list[type[BaseSettings]]:
     annotations = [field.annotation for field in Settings.model_fields.values()]
     return [group for group in annotations if isinstance(group, type) and issubclass(group, BaseSettings)]

@@ -1,7 +1,6 @@
 """Generated blobs: the samples that their row claims, or corrupt."""
 
 from collections import Counter
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -39,7 +38,7 @@ def check(case: BlobCase) -> str:
 
 @pytest.mark.timeout(TIMEOUT_SECONDS)
 def test_a_generated_blob_gives_the_claimed_samples_or_is_corrupt(
-    record_property: Callable[[str, object], None],
+    request: pytest.FixtureRequest,
 ) -> None:
     tally: Counter[str] = Counter()
 
@@ -49,4 +48,4 @@ def test_a_generated_blob_gives_the_claimed_samples_or_is_corrupt(
         tally[check(case)] += 1
 
     hold()
-    record_property("said", f"generated blobs, {counted(tally)}")
+    request.node.user_properties.append(("said", f"generated blobs, {counted(tally)}"))

@@ -1,7 +1,6 @@
 """Generated CSV files through the whole loader: loaded as a slow reading has them, or refused by name; never half."""
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +75,7 @@ def test_a_generated_file_is_loaded_exactly_or_refused_by_name(
     engine: Engine,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    record_property: Callable[[str, object], None],
+    request: pytest.FixtureRequest,
 ) -> None:
     tally: Counter[str] = Counter()
     path = tmp_path.resolve() / "hostile.csv"
@@ -94,4 +93,4 @@ def test_a_generated_file_is_loaded_exactly_or_refused_by_name(
 
     with structlog.testing.capture_logs():
         hold()
-    record_property("said", f"generated CSV files, {counted(tally)}")
+    request.node.user_properties.append(("said", f"generated CSV files, {counted(tally)}"))
