@@ -44,7 +44,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         one = seen.setdefault(number, report.Seen())
         one.outcomes[done.outcome] += 1
         if done.passed:
-            one.counts.update(item.stash.setdefault(COUNTS, {}))
+            counted: dict[str, int] = item.stash.get(COUNTS, {})
+            one.counts.update(counted)
     return done
 
 
@@ -131,7 +132,7 @@ def peace(
                 engine = create_engine(url, DatabaseSettings())
                 story.tell(engine)
                 log = tmp_path_factory.mktemp("undisturbed") / "worker.log"
-                assert processes.run(Orders(url=url, models=models, log=log)) == 0
+                assert processes.run(Orders(url=url, models=models, log=log), seconds=processes.patience(story)) == 0
                 known[story] = results(engine)
                 engine.dispose()
         return known[story]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from signal_pipeline_tests.faults import worker
+from signal_pipeline_tests.faults.stories import Story
 from signal_pipeline_tests.faults.worker import LEASE_SECONDS, POLL_SECONDS, Orders
 
 RECOVERY_SECONDS = 5 * (LEASE_SECONDS + POLL_SECONDS)
@@ -18,6 +19,11 @@ RECOVERY_SECONDS = 5 * (LEASE_SECONDS + POLL_SECONDS)
 
 PATIENCE_SECONDS = 180
 """After this long a process counts as hung."""
+
+
+def patience(story: Story) -> float:
+    """After so many seconds the work on a whole story counts as hung: it is seconds, were the machine idle."""
+    return PATIENCE_SECONDS + len(story.ids)
 
 
 def context() -> ForkServerContext:

@@ -7,7 +7,7 @@ from signal_pipeline_tests.faults import processes
 from signal_pipeline_tests.faults.conftest import Scene
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 
-pytestmark = [pytest.mark.faults(9), pytest.mark.processes]
+pytestmark = [pytest.mark.faults(9), pytest.mark.processes, pytest.mark.timeout(1800)]
 
 
 def test_what_is_computed_again_is_the_same_to_the_last_bit(engine: Engine, scene: Scene, seed: int) -> None:

@@ -19,7 +19,7 @@ from signal_pipeline_tests.faults.own_server import Proxy
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 from signal_pipeline_tests.signals import value
 
-pytestmark = [pytest.mark.faults(4), pytest.mark.processes]
+pytestmark = [pytest.mark.faults(4), pytest.mark.processes, pytest.mark.timeout(1800)]
 
 CUTS = 15
 CUT = """

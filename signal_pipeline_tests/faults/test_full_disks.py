@@ -17,7 +17,7 @@ from signal_pipeline_tests.faults.stories import Story, assert_undisturbed, curr
 from signal_pipeline_tests.ingest.loading import csv_of
 from signal_pipeline_tests.signals import statuses
 
-pytestmark = [pytest.mark.faults(5), pytest.mark.processes]
+pytestmark = [pytest.mark.faults(5), pytest.mark.processes, pytest.mark.timeout(1800)]
 
 SMALL_WAL = {"min_wal_size": "32MB", "max_wal_size": "48MB", "shared_buffers": "16MB"}
 DATABASE_MEGABYTES = 192

@@ -12,7 +12,7 @@ from signal_pipeline_tests.faults.conftest import NewDatabase, Scene
 from signal_pipeline_tests.faults.processes import RECOVERY_SECONDS, supervised
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 
-pytestmark = [pytest.mark.faults(1), pytest.mark.processes]
+pytestmark = [pytest.mark.faults(1), pytest.mark.processes, pytest.mark.timeout(1800)]
 
 KILLS = 12
 

@@ -12,7 +12,7 @@ from signal_pipeline_tests.faults.stories import assert_undisturbed, current, re
 from signal_pipeline_tests.ingest.loading import csv_of
 from signal_pipeline_tests.signals import NAMESPACE, change, count
 
-pytestmark = [pytest.mark.faults(8), pytest.mark.processes]
+pytestmark = [pytest.mark.faults(8), pytest.mark.processes, pytest.mark.timeout(1800)]
 
 LOADERS = 4
 

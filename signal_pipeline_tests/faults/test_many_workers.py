@@ -10,7 +10,7 @@ from signal_pipeline_tests.faults.conftest import Scene
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 from signal_pipeline_tests.signals import count, statuses
 
-pytestmark = [pytest.mark.faults(6), pytest.mark.processes]
+pytestmark = [pytest.mark.faults(6), pytest.mark.processes, pytest.mark.timeout(1800)]
 
 MOTORS = 8
 SIGNALS = int(os.environ.get("SIGNAL_PIPELINE_TESTS_SIGNALS", "80")) // MOTORS
@@ -25,7 +25,7 @@ def test_many_workers_make_what_one_makes(engine: Engine, scene: Scene, workers:
     # with a lease as in life: here nobody dies, and eight workers on two cores are slow
     given = [scene.orders(engine, limit=7, parallel=True, strategy=strategy, lease_seconds=60) for _ in range(workers)]
     with processes.started(*given) as running:
-        assert [processes.ended(process) for process in running] == [0] * workers
+        assert [processes.ended(process, seconds=processes.patience(story)) for process in running] == [0] * workers
     assert set(statuses(engine).values()) == {"completed"}
     assert count(engine, "features") == 3 * len(story.ids)
     assert_undisturbed(engine, expected)

@@ -11,7 +11,7 @@ from signal_pipeline_tests.faults import processes
 from signal_pipeline_tests.faults.conftest import Scene
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 
-pytestmark = [pytest.mark.faults(11), pytest.mark.processes]
+pytestmark = [pytest.mark.faults(11), pytest.mark.processes, pytest.mark.timeout(1800)]
 
 FETCH = text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {claim_sql.CLAIM_BATCH.text}")
 PAGES_A_SIGNAL = 10

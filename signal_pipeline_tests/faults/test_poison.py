@@ -8,7 +8,7 @@ from signal_pipeline_tests.faults.processes import supervised
 from signal_pipeline_tests.faults.stories import Story, results
 from signal_pipeline_tests.signals import failure, failures, row, statuses
 
-pytestmark = [pytest.mark.faults(10), pytest.mark.processes]
+pytestmark = [pytest.mark.faults(10), pytest.mark.processes, pytest.mark.timeout(1800)]
 
 CAP = 3
 

@@ -15,7 +15,7 @@ from signal_pipeline_tests.faults.own_server import OwnServer, server_home
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 from signal_pipeline_tests.signals import value
 
-pytestmark = [pytest.mark.faults(3), pytest.mark.processes]
+pytestmark = [pytest.mark.faults(3), pytest.mark.processes, pytest.mark.timeout(1800)]
 
 Hurt = Callable[[OwnServer], None]
 

@@ -16,7 +16,7 @@ from signal_pipeline_tests.faults.conftest import Scene
 from signal_pipeline_tests.faults.own_server import OwnServer, server_home
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 
-pytestmark = [pytest.mark.faults(13), pytest.mark.processes]
+pytestmark = [pytest.mark.faults(13), pytest.mark.processes, pytest.mark.timeout(1800)]
 
 CUTS = 10
 

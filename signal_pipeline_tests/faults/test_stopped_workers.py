@@ -10,7 +10,7 @@ from signal_pipeline_tests.faults.conftest import NewDatabase, Scene
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 from signal_pipeline_tests.signals import value
 
-pytestmark = [pytest.mark.faults(2), pytest.mark.processes]
+pytestmark = [pytest.mark.faults(2), pytest.mark.processes, pytest.mark.timeout(1800)]
 
 STRIDE = 5
 """Every fifth boundary a seed: five seeds stop a worker at each."""

@@ -11,7 +11,7 @@ from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 from signal_pipeline_tests.faults.worker import LEASE_SECONDS
 from signal_pipeline_tests.signals import value
 
-pytestmark = [pytest.mark.faults(7), pytest.mark.processes]
+pytestmark = [pytest.mark.faults(7), pytest.mark.processes, pytest.mark.timeout(1800)]
 
 LEASE_AT_CLAIM = """
     SELECT max(extract(epoch FROM lease_expires_at - claimed_at)) FROM raw_signals WHERE claimed_by = :by
