@@ -45,7 +45,7 @@ def commands() -> dict[str, list[str]]:
 @cache
 def help_of(command: tuple[str, ...]) -> str:
     environment = os.environ | {"COLUMNS": "200", "TERM": "dumb"}
-    asked = [BIN / command[0], *command[1:], "--help"]
+    asked = [str(BIN / command[0]), *command[1:], "--help"]
     done = subprocess.run(asked, check=False, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout

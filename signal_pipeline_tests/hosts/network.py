@@ -13,11 +13,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from signal_pipeline_tests.programs import program
 
 SWITCH = "switch"
+PREFIX = "signal-pipeline-"
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Network:
     hosts: tuple[str, ...]
 
     def namespace(self, host: str) -> str:
-        return f"signal-pipeline-{os.getpid()}-{host}"
+        return f"{PREFIX}{os.getpid()}-{host}"
 
     def address(self, host: str) -> str:
         return f"10.99.0.{self.hosts.index(host) + 1}"
@@ -71,14 +73,14 @@ class Network:
         return [int(pid) for pid in self.do("netns", "pids", self.namespace(host)).split()]
 
     def remove(self) -> None:
-        """The namespaces, and every process in them; a name that was never made is passed over."""
-        made = {line.split()[0] for line in self.do("netns", "list").splitlines() if line}
-        for host in (*self.hosts, SWITCH):
-            if self.namespace(host) in made:
-                for pid in self.processes(host):
+        """The namespaces, with every process in them; and those that a test run which was killed has left."""
+        for namespace in (line.split()[0] for line in self.do("netns", "list").splitlines() if line):
+            owner = namespace.removeprefix(PREFIX).split("-")[0]
+            if namespace.startswith(PREFIX) and (int(owner) == os.getpid() or not psutil.pid_exists(int(owner))):
+                for pid in self.do("netns", "pids", namespace).split():
                     with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                self.do("netns", "delete", self.namespace(host))
+                        os.kill(int(pid), signal.SIGKILL)
+                self.do("netns", "delete", namespace)
 
 
 @contextmanager
@@ -89,7 +91,7 @@ def network(hosts: Sequence[str]) -> Iterator[Network]:
         made.do("netns", "add", made.namespace("trial"))
     except RuntimeError as refused:
         pytest.skip(f"MANY HOSTS ARE NOT TESTED HERE: no network namespaces (run as root to have them): {refused}")
-    made.do("netns", "delete", made.namespace("trial"))
+    made.remove()
     try:
         made.build()
         yield made
