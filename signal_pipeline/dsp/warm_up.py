@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from signal_pipeline.dsp.diagnosis import Decimator
 from signal_pipeline.dsp.extract import extract_features
 from signal_pipeline.dsp.windows import WindowGrid
 
@@ -14,3 +15,4 @@ def warm_up() -> None:
     phases = np.sin(2 * np.pi * (50 * t + turns)).astype(np.float32)
     phases[0, 100] = np.nan  # the path of a gap is compiled too
     extract_features(phases, grid=grid, start_row=0, windows=range(3), max_gap_samples=1, bands_hz=((0.0, 100.0),))
+    Decimator(10_000.0).push(phases)

@@ -1,6 +1,6 @@
 """From samples to findings: the order in which a recording is looked at, and where it is refused.
 
-Here: `diagnose` and its gates, from the coarse to the fine. Not here: how a line is found (`rotor`, `stator`).
+Here: `diagnose` and its gates, from the coarse to the fine. Not here: how a line is found (`slip`, `rotor`, `stator`).
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from signal_pipeline.dsp.diagnosis.findings import (
 )
 from signal_pipeline.dsp.diagnosis.motor_data import MotorData
 from signal_pipeline.dsp.diagnosis.record import Line, Stretch, follow_line, longest_stretch, straighten
+from signal_pipeline.dsp.diagnosis.slip import find_slip
 
 MIN_SECONDS = 0.5
 MIN_SAMPLES = 50
@@ -143,7 +144,7 @@ def _rotor_findings(stretch: Stretch, line: Line, motor: MotorData, bands: Sever
             f"which is {2 * seen.clock.carrier_halfwidth_hz:.2f} Hz wide"
         )
         return [refused(quantity, FindingStatus.CLOCK_QUALITY, detail) for quantity in ROTOR_QUANTITIES]
-    slip, slip_finding = rotor.find_slip(seen, motor)
+    slip, slip_finding = find_slip(seen, motor)
     return [
         slip_finding,
         rotor.broken_bar(seen, slip, slip_finding, bands),

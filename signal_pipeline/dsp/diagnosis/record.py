@@ -4,13 +4,10 @@ Here: `Decimator`, the longest finite stretch, and the fundamental's phasors ove
 """
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from statorscope import Spectrum
 
 ANALYSIS_FS = 5000.0
 """Diagnosis looks no higher than the rotor slot harmonics: the rate is brought down to at least this, in Hz."""
@@ -64,16 +61,14 @@ class Decimator:
         return np.concatenate(pieces, axis=1) if pieces else np.empty((3, 0), np.float32)
 
     def _filter(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        from scipy.signal import upfirdn
+        from signal_pipeline.dsp.diagnosis.fir import decimate
 
         block = np.concatenate([self._tail, block], axis=1, dtype=np.float32)
         n_out = max(0, (block.shape[1] - self._taps.size) // self.factor + 1)
+        out = np.empty((3, n_out), np.float32)
+        decimate(block, self._taps, self.factor, out)
         self._tail = block[:, n_out * self.factor :].copy()
-        if n_out == 0:
-            return np.empty((3, 0), np.float32)
-        # the first 2 * HALF_TAPS outputs reach over the block's edge: they were made from the block before
-        whole = upfirdn(self._taps, block, down=self.factor, axis=1)
-        return np.asarray(whole[:, 2 * HALF_TAPS : 2 * HALF_TAPS + n_out], np.float32)
+        return out
 
 
 class Stretch(NamedTuple):
@@ -144,15 +139,15 @@ def follow_line(stretch: Stretch, *, nominal_hz: float | None) -> "tuple[Line | 
     The strongest line (within 10 % of `nominal_hz` when that is known) is refined by the slope of its phase over
     the blocks, which reads a steady tone to microhertz. The stretch must hold half a second.
     """
-    from statorscope import compute_spectrum
+    from signal_pipeline.dsp.diagnosis.spectra import amplitudes, carrier_of, usable
 
     if nominal_hz is not None and nominal_hz > HIGHEST_SHARE * stretch.fs:
         return None, f"the line frequency of {nominal_hz:g} Hz cannot be seen at {stretch.fs:g} samples a second"
     strongest = int(np.argmax(stretch.phases.std(axis=1)))
     x = stretch.phases[strongest]
-    tolerance = 5.0 if nominal_hz is None else nominal_hz / 10
-    spectrum = compute_spectrum(x, stretch.fs, reference_hz=nominal_hz, reference_tol_hz=tolerance)
-    hz = spectrum.reference_hz
+    tolerance = 0.0 if nominal_hz is None else nominal_hz / 10
+    freq, (amplitude,) = amplitudes(usable(x[None, :]), stretch.fs)
+    hz = carrier_of(freq, amplitude, near_hz=nominal_hz, tolerance_hz=tolerance).hz
     if not LINE_RANGE_HZ[0] <= hz <= min(LINE_RANGE_HZ[1], HIGHEST_SHARE * stretch.fs):
         return None, f"the strongest line stands at {hz:.2f} Hz, where no supply is"
     phasors = _phasors(stretch, hz)
@@ -193,19 +188,18 @@ def straighten(stretch: Stretch, line: Line) -> Stretch:
     return stretch._replace(phases=np.stack(straight))
 
 
-def carrier_amplitude(spectrum: "Spectrum") -> float:
-    """Amplitude of the reference line; the library's own is that of the nearest bin, up to 0.8 dB low."""
-    _, above_bin_db = spectrum.peak_near(spectrum.reference_hz, spectrum.resolution_hz)
-    return float(spectrum.reference_amplitude * 10 ** (above_bin_db / 20))
-
-
 def _block(fs: float, hz: float) -> int:
     return max(4, round(BLOCK_CYCLES * fs / hz / 2) * 2)
 
 
 def _phasors(stretch: Stretch, hz: float) -> NDArray[np.complex128]:
     length = min(_block(stretch.fs, hz), stretch.phases.shape[1])
+    hop = length // 2
     window = np.hanning(length + 2)[1:-1]
-    turn = np.exp(-2j * math.pi * hz / stretch.fs * np.arange(stretch.phases.shape[1]))
-    blocks = np.lib.stride_tricks.sliding_window_view(stretch.phases * turn, length, axis=1)[:, :: length // 2]
-    return np.asarray(2 * (blocks @ window) / window.sum())
+    turn = -2 * math.pi * hz / stretch.fs
+    weights = window * np.exp(1j * turn * np.arange(length))
+    blocks = np.lib.stride_tricks.sliding_window_view(stretch.phases, length, axis=1)[:, ::hop]
+    # each block turned from its own beginning, then all of them to one: no exponential for every sample
+    own = blocks @ np.stack([weights.real, weights.imag], axis=1)
+    starts = np.exp(1j * turn * hop * np.arange(blocks.shape[1]))
+    return np.asarray(2 * (own[..., 0] + 1j * own[..., 1]) * starts / window.sum())

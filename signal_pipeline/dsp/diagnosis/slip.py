@@ -1,0 +1,139 @@
+"""The slip of a motor, from whatever in its current shows the rotor's speed.
+
+`statorscope` gives the blind search for sidebands; the slip from eccentricity and slot harmonics is ours, because a
+healthy motor has no sidebands to read it from. Not here: levels of faults (`rotor`).
+"""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from signal_pipeline.dsp.diagnosis.findings import Finding, FindingStatus, Quantity, found, refused
+from signal_pipeline.dsp.diagnosis.motor_data import MotorData
+from signal_pipeline.dsp.diagnosis.record import HIGHEST_SHARE
+from signal_pipeline.dsp.diagnosis.rotor import LEAST_LEVEL_DBC, Rotor, Slip, clear_of_harmonics, tolerance_of
+
+if TYPE_CHECKING:
+    from signal_pipeline.dsp.diagnosis.spectra import Levels
+
+MAX_SLIP = 0.1
+SLIP_AGREEMENT = 0.002
+"""Two estimates that differ by more contradict each other."""
+
+SLIP_PROMINENCE_DB = 15.0
+"""How far both lines of a pair must stand above their surroundings to name a slip; that of the library's search."""
+
+SCREENING_DB = 6.0
+"""A pair is searched for where two bins come this close to what makes one."""
+
+SURROUNDINGS_HZ = 4.0
+"""A line stands out of what lies this far on both sides; the library's own figure."""
+
+
+def find_slip(rotor: Rotor, motor: MotorData) -> tuple[Slip | None, Finding]:
+    """The slip, if rotor speed or sidebands show it, and the finding that says so."""
+    highest = MAX_SLIP if motor.rated_slip is None else min(MAX_SLIP, 2.5 * motor.rated_slip)
+    by_speed = [slip for slip in (_from_slots(rotor, highest), _from_eccentricity(rotor, highest)) if slip is not None]
+    by_sidebands = _from_sidebands(rotor, highest)
+    known = [*by_speed, *([by_sidebands] if by_sidebands is not None else [])]
+    if not known:
+        detail = f"neither rotor speed nor sidebands stand out between slips of 0 and {highest:.3f}"
+        return None, refused(Quantity.SLIP, FindingStatus.SLIP_UNKNOWN, detail)
+    values = [slip.value for slip in known]
+    told = "; ".join(f"{slip.value:.4f} from {slip.source}" for slip in known)
+    if max(values) - min(values) > SLIP_AGREEMENT:
+        return None, refused(Quantity.SLIP, FindingStatus.SLIP_AMBIGUOUS, told)
+    return known[0], found(Quantity.SLIP, known[0].value, told)
+
+
+def _from_eccentricity(rotor: Rotor, highest: float) -> Slip | None:
+    """line +- rotor frequency stand 2 * line * (1 - slip) / pole_pairs apart."""
+    line, pole_pairs = rotor.motor.line_hz, rotor.motor.pole_pairs
+
+    def pair(slip: NDArray[np.float64]) -> NDArray[np.float64]:
+        rotor_freq = line * (1 - slip) / pole_pairs
+        return np.stack([line - rotor_freq, line + rotor_freq])
+
+    slip = _strongest_pair(rotor, pair, lambda low, high: 1 - (high - low) * pole_pairs / (2 * line), highest)
+    return None if slip is None else Slip(slip, "eccentricity lines")
+
+
+def _from_slots(rotor: Rotor, highest: float) -> Slip | None:
+    """The principal slot harmonics line * (bars * (1 - slip) / pole_pairs +- 1); their mean is the slot frequency."""
+    line, pole_pairs, bars = rotor.motor.line_hz, rotor.motor.pole_pairs, rotor.motor.rotor_bars
+    if bars is None or line * (bars / pole_pairs + 1) > HIGHEST_SHARE * rotor.spectrum.fs:
+        return None
+
+    def pair(slip: NDArray[np.float64]) -> NDArray[np.float64]:
+        slots = line * bars * (1 - slip) / pole_pairs
+        return np.stack([slots - line, slots + line])
+
+    slip = _strongest_pair(rotor, pair, lambda low, high: 1 - (low + high) * pole_pairs / (2 * line * bars), highest)
+    return None if slip is None else Slip(slip, "rotor slot harmonics")
+
+
+def _from_sidebands(rotor: Rotor, highest: float) -> Slip | None:
+    """The library's blind search for a symmetric pair, in the spectrum around the carrier only: it is slow."""
+    from statorscope import estimate_slip
+
+    # with many poles the eccentricity lines, a symmetric pair as well, come as close as sidebands: stay below them
+    line, tolerance = rotor.motor.line_hz, tolerance_of(rotor)
+    highest = min(highest, (line * (1 - highest) / rotor.motor.pole_pairs - 2 * tolerance) / (2 * line))
+    if rotor.smallest_slip >= highest:
+        return None
+    spectrum = rotor.spectrum.near(line, 4 * MAX_SLIP * line + 5)
+    if not _may_hold_a_pair(spectrum, line, tolerance, (rotor.smallest_slip, highest)):
+        return None
+    # candidates half a tolerance apart: the default of 400 looks at every place four times
+    n_steps = math.ceil(2 * line * (highest - rotor.smallest_slip) / (tolerance / 2)) + 1
+    estimate = estimate_slip(
+        spectrum, rotor.motor, slip_range=(rotor.smallest_slip, highest), n_steps=n_steps, tol_hz=tolerance
+    )
+    level = min(spectrum.level_dbc(rotor.motor.line_hz * (1 + side * 2 * estimate.slip), tolerance) for side in (-1, 1))
+    return Slip(estimate.slip, "sidebands", blind=True) if estimate.confident and level > LEAST_LEVEL_DBC else None
+
+
+def _may_hold_a_pair(spectrum: "Levels", line: float, tolerance: float, slips: tuple[float, float]) -> bool:
+    """Whether the search can find anything: bins of some height stand at mirrored places beside the carrier.
+
+    Its own marks, less `SCREENING_DB`, because it measures level and surroundings a little differently.
+    """
+    level = spectrum.dbc
+    reach = math.ceil(SURROUNDINGS_HZ / spectrum.resolution_hz)
+    padded = np.pad(level, reach, mode="reflect")
+    floor = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1), axis=1)
+    high = (level > LEAST_LEVEL_DBC - SCREENING_DB) & (level > floor + SLIP_PROMINENCE_DB - SCREENING_DB)
+    offset = spectrum.freq[high] - line
+    nearest, farthest = (2 * slip * line for slip in slips)
+    inside = (np.abs(offset) > nearest - 2 * tolerance) & (np.abs(offset) < farthest + 2 * tolerance)
+    below, above = -offset[inside & (offset < 0)], offset[inside & (offset > 0)]
+    return bool((np.abs(below[:, None] - above) <= 2 * (tolerance + spectrum.resolution_hz)).any())
+
+
+def _strongest_pair(
+    rotor: Rotor,
+    pair: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    slip_of: Callable[[float, float], float],
+    highest: float,
+) -> float | None:
+    """The slip whose two lines, of which the weaker counts, are the strongest; if both stand out and fit together."""
+    spectrum, tolerance = rotor.spectrum, tolerance_of(rotor)
+    # a quarter of a bin between neighbours
+    span = float(np.ptp(pair(np.array([0.0, highest]))[1]))
+    lines = pair(np.linspace(0, highest, max(200, math.ceil(4 * span / spectrum.resolution_hz))))
+    weaker = np.interp(lines, spectrum.freq, spectrum.dbc).min(axis=0)
+    weaker[~clear_of_harmonics(rotor, lines).all(axis=0)] = -np.inf
+    best = int(np.argmax(weaker))
+    if not np.isfinite(weaker[best]):
+        return None
+    peaks = np.array([spectrum.peak_near(float(hz), tolerance)[0] for hz in lines[:, best]])
+    prominence = min(spectrum.prominence_db(float(hz), tol_hz=tolerance) for hz in lines[:, best])
+    slip = slip_of(*peaks)
+    # two lines that meet by chance do not lie where one slip puts both; half a bin is what noise moves a peak
+    fits = np.abs(pair(np.array([slip]))[:, 0] - peaks).max() <= spectrum.resolution_hz / 2
+    if prominence < SLIP_PROMINENCE_DB or not fits or not clear_of_harmonics(rotor, peaks).all():
+        return None
+    return slip if 0 < slip <= highest else None
