@@ -5,10 +5,12 @@ are read once, at the door, by `load_settings`; no room below reads the environm
 """
 
 import math
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
+from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -260,6 +262,22 @@ def load_settings() -> Settings:
         except ValidationError as error:
             complaints = _complaints(error)
     raise SettingsError("bad settings, from the environment or .env:\n  " + "\n  ".join(complaints))
+
+
+def misspelt_names() -> list[str]:
+    """A line for each name in `.env` that is no setting but looks like one; `.env` may hold names of other programs."""
+    file = AppSettings.model_config["env_file"]
+    try:
+        written = list(dotenv_values(str(file), encoding="utf-8")) if file and Path(str(file)).is_file() else []
+    except (OSError, UnicodeDecodeError):
+        return []  # `load_settings` says so
+    groups = [cast(type[_Group], field.annotation) for field in Settings.model_fields.values()]
+    known = [name.upper() for group in groups for name in group.model_fields]
+    found = []
+    for name in written:
+        if name.upper() not in known and (close := get_close_matches(name.upper(), known, n=1, cutoff=0.8)):
+            found.append(f".env: {name} is no setting and changes nothing; did you mean {close[0]}?")
+    return found
 
 
 def _complaints(error: ValidationError) -> list[str]:

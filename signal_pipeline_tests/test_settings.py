@@ -7,7 +7,7 @@ import pytest
 from pydantic.fields import FieldInfo
 
 from signal_pipeline.errors import SettingsError
-from signal_pipeline.settings import Settings, load_settings
+from signal_pipeline.settings import AppSettings, Settings, load_settings, misspelt_names
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,3 +72,16 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setitem(group.model_config, "env_file", str(tmp_path / ".env"))  # type: ignore[union-attr]
     with pytest.raises(SettingsError, match=r"\.env cannot be read"):
         load_settings()
+
+
+def test_a_misspelt_name_in_the_file_is_named_and_those_of_other_programs_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text(
+        "CLAIM_BATCH_SISE=5\nDATABASEURL=x\nCLAIM_STRATEGY=s1\nAWS_REGION=eu\nDAGSTER_HOME=/x\n"
+    )
+    monkeypatch.setitem(AppSettings.model_config, "env_file", str(tmp_path / ".env"))
+    lines = misspelt_names()
+    assert [line.split()[1] for line in lines] == ["CLAIM_BATCH_SISE", "DATABASEURL"]
+    assert "did you mean CLAIM_BATCH_SIZE?" in lines[0]
+    assert "did you mean DATABASE_URL?" in lines[1]

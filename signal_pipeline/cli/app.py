@@ -1,7 +1,9 @@
 """The command line as a whole: its commands, in the order in which a newcomer needs them."""
 
 import typer
+from rich.markup import escape
 
+from signal_pipeline.cli.console import say
 from signal_pipeline.cli.database import database_app
 from signal_pipeline.cli.demo import demo
 from signal_pipeline.cli.dev import dev
@@ -12,6 +14,7 @@ from signal_pipeline.cli.queue import partitions_app, process, retry
 from signal_pipeline.cli.report import report
 from signal_pipeline.cli.setup import warm_up
 from signal_pipeline.cli.watch import health, status
+from signal_pipeline.settings import misspelt_names
 
 app = typer.Typer(
     name="signal-pipeline",
@@ -20,6 +23,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def before_every_command() -> None:
+    """Tell of names in `.env` that were meant to be settings, before anything goes on without them."""
+    for line in misspelt_names():
+        say(f"[yellow]warning[/]: {escape(line)}")
+
+
 app.command()(demo)
 app.command()(dev)
 app.command()(simulate)
