@@ -27,28 +27,34 @@ def daemon(site: Site) -> Running:
 
 
 @contextmanager
-def site(folder: Path, *, database_url: str, dagster_url: str, poll_seconds: int, **environment: str) -> Iterator[Site]:
-    """A Redis on a unix socket, and Dagster's home with the deployment's `dagster.yaml`, polled more often."""
-    socket = folder / "redis.sock"
+def redis(site: Site) -> Iterator[None]:
+    """A Redis on a unix socket, which keeps its tasks over a restart, as the README advises."""
+    options = ("--port", "0", "--unixsocket", str(socket_of(site.folder)), "--save", "", "--appendonly", "yes")
+    with site.running("redis", str(program("redis-server")), *options, "--dir", str(site.folder)):
+        site.wait_until(socket_of(site.folder).exists, "Redis listens")
+        yield
+    socket_of(site.folder).unlink(missing_ok=True)
+
+
+def socket_of(folder: Path) -> Path:
+    return folder / "redis.sock"
+
+
+def make_site(folder: Path, *, database_url: str, dagster_url: str, poll_seconds: int, **environment: str) -> Site:
+    """Dagster's home with the deployment's `dagster.yaml`, polled more often; nothing runs yet."""
     home = folder / "dagster_home"
     home.mkdir()
     configuration = yaml.safe_load((DEPLOY / "dagster.yaml").read_text())
     configuration["run_monitoring"]["poll_interval_seconds"] = poll_seconds
     (home / "dagster.yaml").write_text(yaml.safe_dump(configuration))
-    variables = os.environ | {
+    variables = {
         "DATABASE_URL": database_url,
         "DAGSTER_DATABASE_URL": dagster_url,
         "DAGSTER_HOME": str(home),
         "MODELS_DIR": str(folder / "models"),
-        "CELERY_BROKER_URL": f"redis+socket://{socket}",
-        "CELERY_RESULT_BACKEND": f"redis+socket://{socket}",
+        "CELERY_BROKER_URL": f"redis+socket://{socket_of(folder)}",
+        "CELERY_RESULT_BACKEND": f"redis+socket://{socket_of(folder)}",
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "PYTHONUNBUFFERED": "1",
-        **environment,
     }
-    made = Site(folder, variables)
-    redis = program("redis-server")
-    options = ("--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no", "--dir", str(folder))
-    with made.running("redis", str(redis), *options):
-        made.wait_until(socket.exists, "Redis listens")
-        yield made
+    return Site(folder, os.environ | variables | environment)

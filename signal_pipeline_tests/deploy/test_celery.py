@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from signal_pipeline.orchestration.run_state import CLAIM_TAG
-from signal_pipeline_tests.deploy.celery_site import DEPLOY, daemon, site, worker
+from signal_pipeline_tests.deploy.celery_site import DEPLOY, daemon, make_site, redis, worker
 from signal_pipeline_tests.deploy.processes import ROOT, Site, family
 from signal_pipeline_tests.signals import change, count, insert_signals, statuses, totals, value
 
@@ -44,7 +44,7 @@ def deployed(database_url: str, empty_database_url: str, tmp_path: Path) -> Iter
     folder = Path(tempfile.mkdtemp(prefix="signal_pipeline-celery-", dir="/tmp"))
     dagster = make_url(empty_database_url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
     try:
-        with site(
+        yield make_site(
             folder,
             database_url=database_url,
             dagster_url=dagster,
@@ -52,8 +52,7 @@ def deployed(database_url: str, empty_database_url: str, tmp_path: Path) -> Iter
             CLAIM_LEASE_SECONDS="5",
             CLAIM_BATCH_SIZE="10",
             CLAIM_MAX_ATTEMPTS="50",
-        ) as made:
-            yield made
+        )
     finally:
         for log in folder.glob("*.log"):
             shutil.copy(log, tmp_path)
@@ -98,7 +97,7 @@ def run_at_work(made: Site, engine: Engine, process: "subprocess.Popen[bytes]") 
 def test_two_workers_share_the_runs_and_one_that_is_killed_loses_and_repeats_nothing(
     engine: Engine, deployed: Site
 ) -> None:
-    with worker(deployed, "one") as one, worker(deployed, "two") as two, daemon(deployed):
+    with redis(deployed), worker(deployed, "one") as one, worker(deployed, "two") as two, daemon(deployed):
         deployed.wait_until(lambda: is_ready(deployed, "one") and is_ready(deployed, "two"), "both workers are ready")
         insert_signals(engine, SIGNALS, equipment="shared")
         deployed.wait_until(lambda: all_are_final(engine), "the signals are final")
@@ -123,6 +122,25 @@ def test_two_workers_share_the_runs_and_one_that_is_killed_loses_and_repeats_not
     assert count(engine, "features") == 3 * 2 * SIGNALS
     assert totals(engine)["features_total"] == 3 * 2 * SIGNALS
     assert value(engine, "SELECT max(attempts) FROM raw_signals") > 1
+
+
+@pytest.mark.dagster
+@pytest.mark.processes
+@pytest.mark.programs
+@pytest.mark.timeout(1800)
+def test_a_redis_that_is_gone_for_a_while_fails_launches_and_loses_no_signal(engine: Engine, deployed: Site) -> None:
+    with worker(deployed, "one"), daemon(deployed):
+        with redis(deployed):
+            deployed.wait_until(lambda: is_ready(deployed, "one"), "the worker is ready")
+            insert_signals(engine, 5, equipment="before")
+            deployed.wait_until(lambda: all_are_final(engine), "the signals are final")
+        insert_signals(engine, 5, equipment="meanwhile")
+        deployed.wait_until(lambda: "FAILURE" in ask(deployed, STATUSES).values(), "a launch has failed")
+        assert {s for s in statuses(engine).values() if s != "completed"} <= {"pending", "processing"}
+        with redis(deployed):
+            deployed.wait_until(lambda: all_are_final(engine), "the signals are final, too")
+    assert set(statuses(engine).values()) == {"completed"}
+    assert count(engine, "features") == 3 * 10
 
 
 def load(name: str) -> Any:
