@@ -33,6 +33,8 @@ def read_slowly(content: bytes, dialect: CsvDialect) -> NDArray[np.float32]:
         raise NotReadable("nothing in it")
     if max(map(len, lines)) > MAX_LINE_BYTES - 8:  # generated lines are far longer, or far shorter
         raise NotReadable("a line too long")
+    if "\x00" in lines[0] or content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise NotReadable("a header that is no text")
     first = _decoded(lines[0].removesuffix("\r"))
     delimiter = dialect.delimiter or _delimiter(first, dialect)
     cells = _split(first, delimiter)
