@@ -46,7 +46,8 @@ def zstd() -> bytes:
     with pa.CompressedOutputStream(sink, "zstd") as stream:
         for _ in range(BOMB_BYTES // len(PIECE)):
             stream.write(PIECE)
-    return sink.getvalue().to_pybytes()
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed
 
 
 def blosc2_zeros() -> bytes:

@@ -28,7 +28,8 @@ def check(case: BlobCase) -> str:
         assert str(samples).isprintable()
         return "corrupt"
     assert not case.damaged_since_checksum
-    assert (samples.dtype, samples.shape) == (np.float32, (case.samples_count,))
+    assert samples.dtype == np.float32
+    assert samples.shape == (case.samples_count,)
     assert samples.flags.writeable
     if case.original is not None:
         assert samples.tobytes() == case.original.tobytes()

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 
 from signal_pipeline.domain import FailureReason, RejectionReason
 from signal_pipeline.errors import CSVLoaderError
-from signal_pipeline.ingest import loader
+from signal_pipeline.ingest import csv_reader, loader
 from signal_pipeline.processing import load as work
 from signal_pipeline.settings import IngestSettings
 from signal_pipeline_tests.ingest.loading import csv_of, load_one, read_back, samples_of
@@ -76,7 +76,7 @@ def test_a_link_put_in_place_between_check_and_opening_is_not_read_again(
 def test_a_link_put_in_place_while_loading_rejects_the_file(
     engine: Engine, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = loader.sha256_of
+    original = csv_reader.sha256_of
 
     def swapped_just_before(path: Path) -> str:
         replace_by_link(root)

@@ -48,7 +48,16 @@ def web_server(url: str, dagster_url: str, home: Path) -> Iterator[tuple[int, Pa
     engine.dispose()
     port, log = free_port(), home / "webserver.log"
     program = Path(sys.executable).with_name("dagster-webserver")
-    command = [program, "-h", "127.0.0.1", "-p", str(port), "-m", "signal_pipeline.definitions", "--read-only"]
+    command: list[str | Path] = [
+        program,
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+        "-m",
+        "signal_pipeline.definitions",
+        "--read-only",
+    ]
     with running(command, log, here.environment()) as process:
         wait_for(f"http://127.0.0.1:{port}/server_info", process, log)
         yield port, log
