@@ -32,6 +32,7 @@ from sqlalchemy import Connection, Engine, text
 from signal_pipeline.orchestration.partitions import (
     LOCK_KEYS,
     PARTITIONS_NAME,
+    delete_keys,
     keys_in_use,
     run_keys,
     unfinished_backfills,
@@ -40,8 +41,8 @@ from signal_pipeline.processing.worker import Worker
 
 log = structlog.get_logger(__name__)
 
-KEYS_A_LOCK = 1000
-"""Deleted under one lock, a second or so: the sensor waits for it when it adds keys."""
+KEYS_A_LOCK = 5000
+"""Deleted under one lock, within a second: the sensor waits for it when it adds keys."""
 
 RUNS_A_QUERY = 100
 
@@ -83,8 +84,7 @@ def prune_keys(instance: DagsterInstance, engine: Engine, *, kept: int) -> Prune
                 return Pruned(pruned, len(keys), "a backfill is under way")
             in_use = keys_in_use(instance, keys)
             chosen = choose(conn, [key for key in keys if key not in in_use], min(excess, KEYS_A_LOCK))
-            for key in chosen:
-                instance.delete_dynamic_partition(PARTITIONS_NAME, key)
+            delete_keys(instance, chosen)
         if not chosen:
             return Pruned(pruned, len(keys), "the others are not final, or in use")
         pruned += len(chosen)
