@@ -109,6 +109,11 @@ class FeatureSettings(_Group):
     feature_extraction_workers: int = Field(2, ge=1, le=128, description="how many signals are extracted at once")
     feature_extraction_parallel: bool = Field(True, description="false extracts one signal after the other")
 
+    @property
+    def threads(self) -> int:
+        """How many signals are worked on at once."""
+        return self.feature_extraction_workers if self.feature_extraction_parallel else 1
+
     @field_validator("feature_bands_hz", mode="before")
     @classmethod
     def _split_bands(cls, value: Any) -> Any:

@@ -166,7 +166,7 @@ def extract(context: OpExecutionContext, claimed: RunState) -> Results:
     def work(worker: Worker, state: RunState) -> RunState:
         if not selected(context, FEATURES):
             return state
-        outcomes = extract_batch(worker, state.batch)
+        outcomes = extract_batch(worker, state.batch, selected(context, DIAGNOSTICS))
         tell(context, RAW_SIGNALS, outcomes.done)
         tell(context, FEATURES, outcomes.done)
         return state.after(outcomes)
@@ -209,7 +209,7 @@ def diagnose(context: OpExecutionContext, summarized: RunState) -> Results:
         if not selected(context, DIAGNOSTICS):
             return state
         began = perf_counter()
-        outcomes = diagnose_batch(worker, state.batch, state.alive)
+        outcomes = diagnose_batch(worker, state.batch, state.alive, state.diagnosed)
         tell(context, DIAGNOSTICS, outcomes.done, since=began)
         return state.after(outcomes)
 

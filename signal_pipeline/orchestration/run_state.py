@@ -6,6 +6,7 @@ from uuid import UUID
 from dagster import DagsterRun
 
 from signal_pipeline.db.claims import Failure
+from signal_pipeline.db.diagnostics import StoredDiagnosis
 from signal_pipeline.processing.batch import Batch, Outcomes
 
 CLAIM_TAG = "signal_pipeline/claim"
@@ -20,10 +21,16 @@ class RunState:
     alive: tuple[UUID, ...]
     failed: dict[UUID, Failure] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    diagnosed: dict[UUID, StoredDiagnosis | Failure] = field(default_factory=dict)
 
     def after(self, outcomes: Outcomes) -> "RunState":
         """The state when a step has dealt with all that were alive."""
-        return replace(self, alive=tuple(outcomes.done), failed=self.failed | outcomes.failed)
+        return replace(
+            self,
+            alive=tuple(outcomes.done),
+            failed=self.failed | outcomes.failed,
+            diagnosed=self.diagnosed | outcomes.diagnosed,
+        )
 
     @property
     def is_clean(self) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from signal_pipeline.db.claims import Failure
+from signal_pipeline.db.diagnostics import StoredDiagnosis
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class Outcome:
 
 @dataclass(slots=True)
 class Outcomes:
-    """What a step did, by signal."""
+    """What a step did, by signal; `diagnosed`, what extraction found out on its way, to be told by the diagnosis."""
 
     done: dict[UUID, Outcome] = field(default_factory=dict)
     failed: dict[UUID, Failure] = field(default_factory=dict)
+    diagnosed: dict[UUID, StoredDiagnosis | Failure] = field(default_factory=dict)

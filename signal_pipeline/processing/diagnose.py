@@ -2,13 +2,18 @@
 
 A split file is diagnosed once, by whoever completes its last batch: who that is cannot be known before, so the
 diagnosis is computed outside of any transaction, and stored in the one that completes the batch, after the source's
-lock has shown that it is the last. Not here: judging currents (`dsp.diagnosis`).
+lock has shown that it is the last. A signal that is a record by itself is diagnosed by extraction while its samples are
+in memory; what is left (a run without extraction, a signal extracted by a worker that died) is loaded here. Not here:
+judging currents (`dsp.diagnosis`).
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -46,43 +51,58 @@ DIAGNOSIS_CODE_VERSION = 2
 Parts = tuple[RecordPart, ...]
 
 
-def diagnose_batch(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> Outcomes:
+def diagnose_batch(
+    worker: Worker, batch: Batch, signal_ids: Sequence[UUID], diagnosed: Mapping[UUID, StoredDiagnosis | Failure]
+) -> Outcomes:
     """Diagnose the signals that are records by themselves; the others wait for the last batch of their file.
 
-    In a run that owns no status (`batch.whole` is false) a file all of whose batches are completed is diagnosed, too.
+    What extraction `diagnosed`, and has stored, is told only. In a run that owns no status (`batch.whole` is false) a
+    file all of whose batches are completed is diagnosed, too.
     """
-    with worker.engine.connect() as conn:
-        parts = record_parts(conn, signal_ids)
+    parts = retrying(lambda: _parts(worker, signal_ids))
     outcomes = Outcomes()
-    made: dict[UUID, StoredDiagnosis] = {}
+    records: dict[UUID, Parts] = {}
     for signal_id in signal_ids:
         record = parts[signal_id]
         if len(record) > 1 and (batch.whole or not all(part.completed for part in record)):
             outcomes.done[signal_id] = Outcome({"diagnosed": "with the last batch of its file", "batches": len(record)})
-            continue
+        else:
+            records[signal_id] = record
+    with ThreadPoolExecutor(worker.settings.features.threads, thread_name_prefix="diagnose") as pool:
+        missing = {record[0].id: record for record in records.values() if record[0].id not in diagnosed}
+        made = dict(zip(missing, pool.map(lambda record: _diagnosed(worker, record), missing.values()), strict=True))
+    for signal_id, record in records.items():
         first = record[0].id
-        if first not in made:
-            result = _diagnosed(worker, record)
-            if isinstance(result, Failure):
-                mark_failed(worker, batch, signal_id, result)
-                outcomes.failed[signal_id] = result
-                continue
-            made[first] = result
+        result = diagnosed[first] if first in diagnosed else made[first]
+        if isinstance(result, Failure):
+            mark_failed(worker, batch, signal_id, result)
+            outcomes.failed[signal_id] = result
+            continue
+        if first in made:
             _store(worker, batch, signal_id, result)
-        outcomes.done[signal_id] = Outcome(details(made[first]))
+        outcomes.done[signal_id] = Outcome(details(result))
     return outcomes
 
 
+def diagnose_loaded(worker: Worker, signal: StoredSignal, recording: Recording) -> StoredDiagnosis | Failure:
+    """The diagnosis of a signal that is a record by itself, from samples that are in memory already."""
+    return _or_failure(signal.id, lambda: _judged(worker, signal, recording, recording.phases))
+
+
 def _diagnosed(worker: Worker, record: Parts) -> StoredDiagnosis | Failure:
+    return _or_failure(record[0].id, lambda: diagnose_record(worker, record))
+
+
+def _or_failure(signal_id: UUID, work: Callable[[], StoredDiagnosis]) -> StoredDiagnosis | Failure:
     """The diagnosis, or what is wrong with the record; a database that blips is neither."""
     try:
-        return diagnose_record(worker, record)
+        return work()
     except SignalError as error:
         return Failure(error.reason, Stage.DIAGNOSE, str(error))
     except Exception as error:
         if is_transient(error):
             raise
-        log.exception("signal.internal_error", signal=str(record[0].id), stage=Stage.DIAGNOSE.value)
+        log.exception("signal.internal_error", signal=str(signal_id), stage=Stage.DIAGNOSE.value)
         return Failure(FailureReason.INTERNAL_ERROR, Stage.DIAGNOSE, f"{type(error).__name__}: {error}")
 
 
@@ -127,8 +147,7 @@ def _complete(conn: Connection, batch: Batch, signal_ids: Sequence[UUID]) -> Non
 
 def _diagnose_file(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> StoredDiagnosis | None:
     """The whole file's diagnosis; None, with a line in the log, if a batch's samples cannot be had any more."""
-    with worker.engine.connect() as conn:
-        record = record_parts(conn, signal_ids[:1])[signal_ids[0]]
+    record = retrying(lambda: _parts(worker, signal_ids[:1]))[signal_ids[0]]
     try:
         return diagnose_record(worker, record)
     except SignalError as error:
@@ -141,31 +160,59 @@ def diagnose_record(worker: Worker, record: Parts) -> StoredDiagnosis:
 
     Raises `SignalError` if a batch cannot be loaded.
     """
-    with worker.engine.connect() as conn:
-        first = load_signal(conn, record[0].id)
-        plate = motor_plate(conn, first.equipment_id)
-    if first.sample_rate_hz is None:
-        raise ValidationFailed("sample_rate_hz is not set. Load the file with --sample-rate, in Hz.")
-    settings = worker.settings.diagnosis
-    max_gap = max_gap_samples(first.sample_rate_hz, worker.settings.features.max_gap_ms)
+    first = retrying(lambda: _row(worker, record[0].id))
     recording = load_recording(first, worker.settings.ingest)
-    phases, fs = recording.phases, first.sample_rate_hz
-    if len(record) > 1:
-        phases, fs = _joined(worker, first, recording, record[1:], max_gap)
-        max_gap = 0
-    motor = MotorData(**plate)
+    if len(record) == 1:
+        return _judged(worker, first, recording, recording.phases)
+    phases, fs = _joined(worker, first, recording, record[1:], _max_gap(worker, first))
+    return _judged(worker, first, recording, phases, fs=fs)
+
+
+def _judged(
+    worker: Worker, signal: StoredSignal, recording: Recording, phases: NDArray[np.float32], *, fs: float | None = None
+) -> StoredDiagnosis:
+    """The diagnosis of `phases` (3, n): at the signal's own rate; or at `fs` (Hz), then their gaps are bridged."""
+    max_gap = _max_gap(worker, signal) if fs is None else 0
+    rate = _rate(signal) if fs is None else fs
+    settings = worker.settings.diagnosis
+    motor = MotorData(**retrying(lambda: _plate(worker, signal.equipment_id)))
     found = diagnose(
-        phases, fs=fs, motor=motor, present=recording.present, bands=severity_bands(settings), max_gap=max_gap
+        phases, fs=rate, motor=motor, present=recording.present, bands=severity_bands(settings), max_gap=max_gap
     )
-    log.info("signal.diagnosed", signal=str(first.id), severity=found.severity and found.severity.value)
-    return _stored(first, found, motor, diagnosis_version(settings))
+    log.info("signal.diagnosed", signal=str(signal.id), severity=found.severity and found.severity.value)
+    return _stored(signal, found, motor, diagnosis_version(settings))
+
+
+def _rate(signal: StoredSignal) -> float:
+    if signal.sample_rate_hz is None:
+        raise ValidationFailed("sample_rate_hz is not set. Load the file with --sample-rate, in Hz.")
+    return signal.sample_rate_hz
+
+
+def _max_gap(worker: Worker, signal: StoredSignal) -> int:
+    return max_gap_samples(_rate(signal), worker.settings.features.max_gap_ms)
+
+
+def _parts(worker: Worker, signal_ids: Sequence[UUID]) -> dict[UUID, Parts]:
+    with worker.engine.connect() as conn:
+        return record_parts(conn, signal_ids)
+
+
+def _row(worker: Worker, signal_id: UUID) -> StoredSignal:
+    with worker.engine.connect() as conn:
+        return load_signal(conn, signal_id)
+
+
+def _plate(worker: Worker, equipment_id: UUID) -> dict[str, Any]:
+    with worker.engine.connect() as conn:
+        return motor_plate(conn, equipment_id)
 
 
 def _joined(
     worker: Worker, first: StoredSignal, recording: Recording, others: Parts, max_gap: int
 ) -> tuple[NDArray[np.float32], float]:
     """All batches at the rate that diagnosis needs, float32 (3, m), and that rate (Hz)."""
-    decimator = Decimator(first.sample_rate_hz or 0)
+    decimator = Decimator(_rate(first))
     absent = ~np.array(recording.present)
     pieces = []
     for signal, samples in _batches(worker, first, recording, others):
@@ -179,8 +226,7 @@ def _batches(
 ) -> Iterator[tuple[StoredSignal, NDArray[np.float32]]]:
     yield first, recording.phases
     for part in others:
-        with worker.engine.connect() as conn:
-            signal = load_signal(conn, part.id)
+        signal = retrying(partial(_row, worker, part.id))
         yield signal, load_recording(signal, worker.settings.ingest).phases
 
 

@@ -16,8 +16,8 @@ from signal_pipeline.processing.worker import Worker
 def run_batch(worker: Worker, batch: Batch) -> Outcomes:
     """Extract, diagnose, score and finalize; returns what became of each signal."""
     with Heartbeat(worker.engine, batch.token, lease_seconds=worker.settings.claims.claim_lease_seconds):
-        extracted = extract_batch(worker, batch)
-        diagnosed = diagnose_batch(worker, batch, list(extracted.done))
+        extracted = extract_batch(worker, batch, True)
+        diagnosed = diagnose_batch(worker, batch, list(extracted.done), extracted.diagnosed)
         scored = score_batch(worker, batch, list(diagnosed.done))
         complete_batch(worker, batch, list(scored.done))
     return Outcomes(done=scored.done, failed=extracted.failed | diagnosed.failed | scored.failed)

@@ -1,4 +1,4 @@
-"""The work on one signal, up to but not including its first write: load, validate, extract.
+"""The work on one signal, up to but not including its first write: load, validate, extract, diagnose.
 
 Pure of side effects but reading. Not here: which signals, in how many threads, and storing (`extract`).
 """
@@ -8,6 +8,8 @@ from time import perf_counter
 from typing import Any
 from uuid import UUID
 
+from signal_pipeline.db.claims import Failure
+from signal_pipeline.db.diagnostics import StoredDiagnosis
 from signal_pipeline.db.features import SignalFeatures, window_time
 from signal_pipeline.db.signals import StoredSignal, load_signal
 from signal_pipeline.domain import Stage
@@ -17,6 +19,8 @@ from signal_pipeline.dsp.validation import ValidationSummary, check_sample_rate,
 from signal_pipeline.dsp.version import feature_version
 from signal_pipeline.dsp.windows import WindowGrid
 from signal_pipeline.errors import ValidationFailed
+from signal_pipeline.ingest import codec
+from signal_pipeline.processing.diagnose import diagnose_loaded
 from signal_pipeline.processing.embed import embed_windows
 from signal_pipeline.processing.load import Recording, load_recording
 from signal_pipeline.processing.worker import Worker, retrying
@@ -55,12 +59,30 @@ class Validated:
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """One signal's features, not stored yet; what goes into `meta`; and what people are shown."""
+    """One signal's features, not stored yet; what goes into `meta`; and what people are shown.
+
+    `backfilled` samples come from the signal's CSV and are to be kept; `diagnosis` only if it was asked for, and if the
+    signal is a record by itself.
+    """
 
     features: SignalFeatures
     meta: dict[str, Any]
     details: dict[str, Any]
-    backfilled: Recording | None
+    backfilled: "Backfilled | None"
+    diagnosis: StoredDiagnosis | Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class Backfilled:
+    """Samples as they are stored, phases (a, b, c): blobs wait for their transaction in a third of the memory."""
+
+    blobs: tuple[bytes | None, ...]
+    samples_count: int
+
+    @classmethod
+    def of(cls, recording: Recording) -> "Backfilled":
+        rows = zip(recording.phases, recording.present, strict=True)
+        return cls(tuple(codec.encode(row) if there else None for row, there in rows), recording.n_samples)
 
 
 def validate_signal(worker: Worker, signal_id: UUID, progress: Progress) -> Validated:
@@ -83,10 +105,27 @@ def validate_signal(worker: Worker, signal_id: UUID, progress: Progress) -> Vali
     return Validated(signal, recording, grid, max_gap, summary)
 
 
-def extract_signal(worker: Worker, signal_id: UUID, progress: Progress) -> Extracted:
-    """Load, validate and extract. Raises a `SignalError` that says what is wrong, and where."""
+def extract_signal(worker: Worker, signal_id: UUID, progress: Progress, *, with_diagnosis: bool = False) -> Extracted:
+    """Load, validate and extract, and diagnose while the samples are there.
+
+    Raises a `SignalError` that says what is wrong, and where.
+    """
     valid = validate_signal(worker, signal_id, progress)
     progress.enter(Stage.EXTRACT)
+    found, block, embedding = _features(worker, valid)
+    diagnosis = None
+    if with_diagnosis and valid.recording.whole:
+        progress.enter(Stage.DIAGNOSE)
+        diagnosis = diagnose_loaded(worker, valid.signal, valid.recording)
+    progress.enter(Stage.STORE)
+    kept = valid.recording.from_csv and worker.settings.ingest.retain_raw_signals
+    backfilled = Backfilled.of(valid.recording) if kept else None
+    meta = _meta(valid, block, found, embedding=embedding)
+    return Extracted(found, meta, _details(valid, block, progress), backfilled, diagnosis)
+
+
+def _features(worker: Worker, valid: Validated) -> tuple[SignalFeatures, FeatureBlock, str | None]:
+    """The signal's features, where they come from, and the version of their embedding."""
     block = extract_features(
         valid.recording.phases,
         grid=valid.grid,
@@ -96,7 +135,6 @@ def extract_signal(worker: Worker, signal_id: UUID, progress: Progress) -> Extra
         max_gap_samples=valid.max_gap_samples,
         bands_hz=worker.settings.features.feature_bands_hz,
     )
-    progress.enter(Stage.STORE)
     version = current_version(worker.settings.features)
     vectors, embedding = embed_windows(block.values, feature_version=version, settings=worker.settings.models)
     found = SignalFeatures(
@@ -108,29 +146,25 @@ def extract_signal(worker: Worker, signal_id: UUID, progress: Progress) -> Extra
         null_reasons=block.null_reasons,
         embedding=vectors,
     )
-    return _extracted(valid, block, found, progress, embedding=embedding)
+    return found, block, embedding
 
 
-def _extracted(
-    valid: Validated, block: FeatureBlock, found: SignalFeatures, progress: Progress, *, embedding: str | None
-) -> Extracted:
-    windows = len(found.window_starts)
-    details = {
-        "windows": windows,
+def _details(valid: Validated, block: FeatureBlock, progress: Progress) -> dict[str, Any]:
+    return {
+        "windows": len(block.window_numbers),
         "windows_skipped": len(block.skipped),
         "samples": valid.recording.n_samples,
         "sample_rate_hz": valid.grid.fs,
         "seconds": dict(progress.seconds),
     }
-    return Extracted(
-        features=found,
-        meta={
-            "validation": valid.summary.with_skipped(block.skipped).as_dict(),
-            "features": {"version": found.feature_version, "windows": windows, "embedding": embedding},
-        },
-        details=details,
-        backfilled=valid.recording if valid.recording.from_csv else None,
-    )
+
+
+def _meta(valid: Validated, block: FeatureBlock, found: SignalFeatures, *, embedding: str | None) -> dict[str, Any]:
+    windows = len(found.window_starts)
+    return {
+        "validation": valid.summary.with_skipped(block.skipped).as_dict(),
+        "features": {"version": found.feature_version, "windows": windows, "embedding": embedding},
+    }
 
 
 def _load_row(worker: Worker, signal_id: UUID) -> StoredSignal:

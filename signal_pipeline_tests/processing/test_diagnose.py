@@ -1,27 +1,32 @@
 """Diagnoses as they are stored: one a record, of a split file with the last of its batches."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from signal_pipeline.db.claims import claim_pending
-from signal_pipeline.db.diagnostics import store_plates
+from signal_pipeline.db.diagnostics import motor_plate, store_plates
 from signal_pipeline.db.models import DIAGNOSED
+from signal_pipeline.db.signals import StoredSignal
 from signal_pipeline.dsp.diagnosis import Quantity
 from signal_pipeline.ingest.dialect import CsvDialect
 from signal_pipeline.ingest.loader import LoadOptions, load_files
+from signal_pipeline.processing import diagnose, signal_work
 from signal_pipeline.processing.batch import Batch
+from signal_pipeline.processing.extract import extract_batch
+from signal_pipeline.processing.load import Recording, load_recording
 from signal_pipeline.processing.run import run_batch
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.read import load_diagnoses, load_signals
 from signal_pipeline.settings import ClaimSettings, FeatureSettings, IngestSettings, Settings
 from signal_pipeline.synthetic import Condition, Motor, simulate
 from signal_pipeline.synthetic.fleet import csv_bytes
-from signal_pipeline_tests.signals import insert_signals, statuses
+from signal_pipeline_tests.signals import failure, insert_signals, statuses, value
 
 FS = 2000.0
 PLATE = {
@@ -147,3 +152,56 @@ def test_a_batch_that_was_loaded_for_shorter_windows_fails_and_says_what_to_do(e
     signals = load_signals(engine=engine)
     assert signals["processing_status"].tolist() == ["completed", *["failed"] * 4]
     assert "ingest the file again" in signals["meta"].iloc[1]["failure"]["message"]
+
+
+def test_a_record_by_itself_is_decoded_once_for_features_and_diagnosis(
+    engine: Engine, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = worker_on(engine)
+    load(worker, recording)
+    loaded: list[UUID] = []
+
+    def counted(signal: StoredSignal, settings: IngestSettings) -> Recording:
+        loaded.append(signal.id)
+        return load_recording(signal, settings)
+
+    monkeypatch.setattr(signal_work, "load_recording", counted)
+    monkeypatch.setattr(diagnose, "load_recording", counted)
+    work_off(worker)
+    assert len(loaded) == 1
+    assert len(load_diagnoses(engine=engine)) == 1
+
+
+def test_a_diagnosis_that_breaks_fails_its_signal_and_leaves_features_and_neighbours(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = worker_on(engine)
+    bad, good = insert_signals(engine, 1, equipment="bad"), insert_signals(engine, 1)
+    monkeypatch.setattr(diagnose, "motor_plate", partial(plate_but_not_of, id_of(engine, "bad")))
+    work_off(worker)
+    assert statuses(engine) == {bad[0]: "failed", good[0]: "completed"}
+    assert failure(engine, bad[0])["stage"] == "diagnose"
+    assert load_diagnoses(engine=engine)["raw_id"].tolist() == good
+    assert value(engine, "SELECT count(DISTINCT raw_id) FROM features") == 2
+
+
+def test_what_was_extracted_without_a_diagnosis_is_diagnosed_by_its_own_step(engine: Engine, recording: Path) -> None:
+    worker = worker_on(engine)
+    (signal_id,) = load(worker, recording)
+    (claim,) = claim_pending(engine, settings=worker.settings.claims, claimed_by="t").claims
+    batch = Batch(claim.token, claim.signal_ids)
+    assert extract_batch(worker, batch).diagnosed == {}
+    outcomes = diagnose.diagnose_batch(worker, batch, batch.signal_ids, {})
+    assert set(outcomes.done) == {signal_id}
+    assert load_diagnoses(engine=engine)["raw_id"].tolist() == [signal_id]
+
+
+def id_of(engine: Engine, equipment: str) -> UUID:
+    found: UUID = value(engine, "SELECT id FROM equipment WHERE name = :name", name=equipment)
+    return found
+
+
+def plate_but_not_of(broken: UUID, conn: Connection, equipment_id: UUID) -> dict[str, Any]:
+    if equipment_id == broken:
+        raise ZeroDivisionError("nobody foresaw this")
+    return motor_plate(conn, equipment_id)
