@@ -10,14 +10,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
+from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
 
 from signal_pipeline.db.engine import create_engine, ping
 from signal_pipeline.db.urls import domain_url
 from signal_pipeline.errors import SettingsError, SignalPipelineError
 from signal_pipeline.settings import DatabaseSettings, Settings, load_settings
+from signal_pipeline_tests.hostile.ui_site import with_password
+from signal_pipeline_tests.signals import insert_signals, statuses
 
 SECRET = "hunter2-never-show-me"  # noqa: S105
 
@@ -76,6 +81,39 @@ def test_no_command_shows_a_password_when_the_server_is_away(arguments: list[str
     assert SECRET not in said
     assert "Traceback" not in said
     assert "127.0.0.1:1" in said
+
+
+def test_nothing_that_dagster_stores_of_a_run_holds_a_password(
+    engine: Engine, database_url: str, empty_database_url: str, tmp_path: Path
+) -> None:
+    """Tags, config, events and tracebacks of real runs, one signal of which fails: every byte of Dagster's database."""
+    insert_signals(engine, 2, equipment="good")
+    insert_signals(engine, 1, equipment="bad", samples_count=7)
+    environment = os.environ | {
+        "DATABASE_URL": with_password(database_url, SECRET),
+        "DAGSTER_DATABASE_URL": with_password(empty_database_url, SECRET),
+        "SIGNAL_PIPELINE_HOME": str(tmp_path / "home"),
+        "LOG_LEVEL": "DEBUG",
+    }
+    command = [str(Path(sys.executable).with_name("signal-pipeline")), "process"]
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert sorted(statuses(engine).values()) == ["completed", "completed", "failed"], done.stderr
+    stored = dump(empty_database_url)
+    assert "corrupt_blob" in stored
+    assert "dagster/asset_partition_range_start" in stored
+    written = [path.read_text(errors="replace") for path in (tmp_path / "home").rglob("*") if path.is_file()]
+    assert SECRET not in "".join([done.stdout, done.stderr, stored, dump(database_url), *written])
+
+
+def dump(url: str) -> str:
+    """Every table of a database as text."""
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(plain) as conn:
+        tables = conn.execute("SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        rows = [conn.execute(f"SELECT t::text FROM {table} AS t".encode()).fetchall() for (table,) in tables]
+    return "\n".join(str(row) for table in rows for (row,) in table)
 
 
 def test_health_as_json_names_the_server_and_not_the_password(tmp_path: Path) -> None:
