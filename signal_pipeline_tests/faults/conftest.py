@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from signal_pipeline.db.engine import create_engine
-from signal_pipeline.settings import DatabaseSettings
 from signal_pipeline_tests.db.conftest import copy_of
 from signal_pipeline_tests.faults import processes, report
+from signal_pipeline_tests.faults.own_server import engine_on
 from signal_pipeline_tests.faults.stories import Results, Story, results, train_models
 from signal_pipeline_tests.faults.worker import Orders
 
@@ -64,9 +63,7 @@ def new_database(server_url: str, template_database: str) -> Iterator[NewDatabas
 
         def make() -> Engine:
             url = stack.enter_context(copy_of(server_url, template_database))
-            engine = create_engine(url, DatabaseSettings())
-            stack.callback(engine.dispose)
-            return engine
+            return stack.enter_context(engine_on(url))
 
         yield make
 
@@ -80,10 +77,8 @@ def engine(new_database: NewDatabase) -> Engine:
 def models(server_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder with a trained version, which tests leave as it is."""
     folder = tmp_path_factory.mktemp("models")
-    with copy_of(server_url, template_database) as url:
-        engine = create_engine(url, DatabaseSettings())
+    with copy_of(server_url, template_database) as url, engine_on(url) as engine:
         train_models(engine, folder)
-        engine.dispose()
     return folder
 
 
@@ -128,13 +123,12 @@ def peace(
 
     def work_off(story: Story) -> Results:
         if story not in known:
-            with copy_of(server_url, template_database) as url:
-                engine = create_engine(url, DatabaseSettings())
+            log = tmp_path_factory.mktemp("undisturbed") / "worker.log"
+            with copy_of(server_url, template_database) as url, engine_on(url) as engine:
                 story.tell(engine)
-                log = tmp_path_factory.mktemp("undisturbed") / "worker.log"
-                assert processes.run(Orders(url=url, models=models, log=log), seconds=processes.patience(story)) == 0
+                orders = Orders(url=url, models=models, log=log)
+                assert processes.run(orders, seconds=processes.patience(story)) == 0
                 known[story] = results(engine)
-                engine.dispose()
         return known[story]
 
     return work_off

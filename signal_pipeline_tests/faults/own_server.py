@@ -30,6 +30,16 @@ MIGRATED = "signal_pipeline"
 """The embedded server's own database: migrated once, and copied for each test."""
 
 
+@contextmanager
+def engine_on(url: str) -> Iterator[Engine]:
+    """An engine whose connections are closed when the block ends, also badly."""
+    engine = create_engine(url, DatabaseSettings())
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
 class OwnServer:
     """An embedded server below `home`, which this process uses until the block ends."""
 
@@ -53,10 +63,8 @@ class OwnServer:
     def database(self) -> Iterator[Engine]:
         """A migrated, empty database on it."""
         administrator = make_url(self.url).set(database="postgres").render_as_string(hide_password=False)
-        with copy_of(administrator, MIGRATED) as url:
-            engine = create_engine(url, DatabaseSettings())
+        with copy_of(administrator, MIGRATED) as url, engine_on(url) as engine:
             yield engine
-            engine.dispose()
 
     def postmaster(self) -> psutil.Process | None:
         return keeper.postmaster(self.place.data)

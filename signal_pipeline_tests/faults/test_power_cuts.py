@@ -9,11 +9,9 @@ import psutil
 import pytest
 
 from signal_pipeline.db.embedded import keeper
-from signal_pipeline.db.engine import create_engine
-from signal_pipeline.settings import DatabaseSettings
 from signal_pipeline_tests.faults import processes
 from signal_pipeline_tests.faults.conftest import Scene
-from signal_pipeline_tests.faults.own_server import OwnServer, server_home
+from signal_pipeline_tests.faults.own_server import OwnServer, engine_on, server_home
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
 
 pytestmark = [pytest.mark.faults(13), pytest.mark.processes, pytest.mark.timeout(1800)]
@@ -27,11 +25,9 @@ def test_ten_power_cuts_in_a_row_lose_nothing(scene: Scene, seed: int) -> None:
     expected = scene.undisturbed(story)
     rng = random.Random(seed)
     with server_home() as home:
-        with OwnServer(home) as server:
-            told = create_engine(server.url, DatabaseSettings())
-            story.tell(told)
-            told.dispose()
-            given = scene.orders(told, home=home, limit=3, attempts=100)
+        with OwnServer(home) as server, engine_on(server.url) as engine:
+            story.tell(engine)
+            given = scene.orders(engine, home=home, limit=3, attempts=100)
         for _ in range(CUTS):
             before = len(processes.events(given.log))
             with processes.started(given) as (owner,):
@@ -40,10 +36,8 @@ def test_ten_power_cuts_in_a_row_lose_nothing(scene: Scene, seed: int) -> None:
                 assert owner.exitcode is None, "there was nothing left to be cut"
                 cut_power(home, owner.pid or 0)
         assert processes.run(given) == 0
-        with OwnServer(home) as server:
-            found = create_engine(server.url, DatabaseSettings())
-            assert_undisturbed(found, expected)
-            found.dispose()
+        with OwnServer(home) as server, engine_on(server.url) as engine:
+            assert_undisturbed(engine, expected)
     scene.saw(power_cuts=CUTS, signals=len(story.ids))
 
 
