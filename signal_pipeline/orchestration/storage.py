@@ -12,18 +12,24 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import structlog
-from dagster import DagsterEventType
+from dagster import Any as AnyConfig
+from dagster import DagsterEventType, Field
 from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.base_storage import DagsterStorage
+from dagster._core.storage.config import pg_config
 from dagster._core.storage.event_log import SqlEventLogStorageTable
+from dagster._core.storage.event_log.schema import DynamicPartitionsTable
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_config
-from sqlalchemy import Engine, create_engine, insert
+from sqlalchemy import Engine, create_engine, delete, insert
 
 from signal_pipeline.db.urls import with_limits
+from signal_pipeline.errors import SettingsError
+from signal_pipeline.orchestration.look_only import LookOnlyStorage
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +46,7 @@ LOOKED_AT: set[str] = set()
 
 
 class BatchingEventLogStorage(PostgresEventLogStorage):
-    """Writes planned events and materializations that arrive as a batch with one INSERT."""
+    """Writes planned events and materializations that arrive as a batch with one INSERT, and deletes keys together."""
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store `events` in their order; types other than `BATCHED` as dagster-postgres does."""
@@ -49,6 +55,14 @@ class BatchingEventLogStorage(PostgresEventLogStorage):
                 self._store_together(list(group))
             else:
                 super().store_event_batch(list(group))
+
+    def delete_dynamic_partitions(self, partitions_def_name: str, partition_keys: Sequence[str]) -> None:
+        """Delete many keys in one transaction; Dagster itself has one commit for each."""
+        self._check_partitions_table()
+        table = DynamicPartitionsTable.c
+        mine = (table.partitions_def_name == partitions_def_name) & table.partition.in_(list(partition_keys))
+        with self.index_connection() as conn:
+            conn.execute(delete(DynamicPartitionsTable).where(mine))
 
     def _store_together(self, events: Sequence[EventLogEntry]) -> None:
         """One transaction: if anything fails, Dagster stores the same events one by one, and none may be there yet."""
@@ -93,10 +107,29 @@ class PooledPostgresStorage(DagsterPostgresStorage):
             storage._engine = engine
 
     @classmethod
-    def from_config_value(
+    def config_type(cls) -> dict[str, Any]:
+        """dagster-postgres's, but `postgres_url: {env: …}` is resolved by us: unset, it need not be an error."""
+        return {**cast("dict[str, Any]", pg_config()), "postgres_url": Field(AnyConfig, is_required=False)}
+
+    @classmethod
+    def from_config_value(  # type: ignore[override]
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
-    ) -> "PooledPostgresStorage":
-        """Overridden because dagster-postgres's names its own class."""
+    ) -> DagsterStorage:
+        """Overridden because dagster-postgres's names its own class; `LookOnlyStorage` where nothing is configured.
+
+        Raises `SettingsError` naming the variable if there is a DAGSTER_HOME, but no URL.
+        """
+        url = config_value.get("postgres_url")
+        if isinstance(url, Mapping):
+            variable = str(url["env"])
+            url = os.environ.get(variable)
+            if not url and not os.environ.get("DAGSTER_HOME"):
+                return LookOnlyStorage(inst_data)
+            if not url:
+                raise SettingsError(
+                    f"{variable} is not set. Start Dagster with `signal-pipeline dev`, which sets it, or set it."
+                )
+        config_value = {**config_value, **({"postgres_url": url} if url else {})}
         return cls(
             postgres_url=pg_url_from_config(config_value),
             should_autocreate_tables=config_value.get("should_autocreate_tables", True),
