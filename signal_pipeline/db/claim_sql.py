@@ -42,12 +42,12 @@ BURY_CRASH_LOOPS = text("""
 # and its lock, the UPDATE does not see it, and the next fetch takes it.
 CLAIM_BATCH = text("""
     WITH expired AS MATERIALIZED (
-        SELECT ctid AS place FROM raw_signals
+        SELECT ctid AS place, id FROM raw_signals
         WHERE processing_status = 'processing' AND lease_expires_at < now()
           AND (work_started_at IS NULL OR attempts < :max_attempts)
         ORDER BY lease_expires_at LIMIT :n FOR UPDATE SKIP LOCKED
     ), waiting AS MATERIALIZED (
-        SELECT ctid AS place FROM raw_signals
+        SELECT ctid AS place, id, claimed_at IS NULL AS is_first FROM raw_signals
         WHERE processing_status = 'pending' AND (lease_expires_at IS NULL OR lease_expires_at < now())
         ORDER BY created_at, id LIMIT (SELECT :n - count(*) FROM expired) FOR UPDATE SKIP LOCKED
     )
@@ -60,7 +60,11 @@ CLAIM_BATCH = text("""
     RETURNING id, claim_token, created_at,
               EXISTS (SELECT 1 FROM raw_signals AS p
                       WHERE p.processing_status = 'processing' AND p.lease_expires_at < now()
-                        AND p.work_started_at IS NOT NULL AND p.attempts >= :max_attempts) AS poison
+                        AND p.work_started_at IS NOT NULL AND p.attempts >= :max_attempts) AS poison,
+              id IN (SELECT id FROM expired) AS reclaimed,
+              CASE WHEN id IN (SELECT id FROM waiting WHERE is_first)
+                   THEN CAST(extract(epoch FROM greatest(now() - created_at, interval '0')) AS double precision)
+              END AS waited
 """)
 
 # S1 looks without locking, then takes one row at a time; whoever comes second gets no row back.
@@ -77,15 +81,21 @@ CANDIDATES = text("""
 """)
 
 CLAIM_ONE = text("""
-    UPDATE raw_signals
+    UPDATE raw_signals AS r
     SET processing_status = 'processing', claimed_by = :claimed_by, claimed_at = now(), work_started_at = NULL,
         claim_token = CASE WHEN processing_status = 'processing' AND work_started_at IS NOT NULL
                            THEN gen_random_uuid() ELSE CAST(:token AS uuid) END,
         lease_expires_at = now() + make_interval(secs => :lease_seconds)
-    WHERE id = :id AND ((processing_status = 'pending' AND (lease_expires_at IS NULL OR lease_expires_at < now()))
-                        OR (processing_status = 'processing' AND lease_expires_at < now()
-                            AND (work_started_at IS NULL OR attempts < :max_attempts)))
-    RETURNING id, claim_token, created_at, true AS poison  -- S1 looks each time
+    FROM (SELECT id AS was_id, processing_status AS was, claimed_at AS was_claimed FROM raw_signals WHERE id = :id) AS o
+    WHERE id = :id AND was_id = :id
+      AND ((processing_status = 'pending' AND (lease_expires_at IS NULL OR lease_expires_at < now()))
+           OR (processing_status = 'processing' AND lease_expires_at < now()
+               AND (work_started_at IS NULL OR attempts < :max_attempts)))
+    RETURNING id, claim_token, created_at, true AS poison,  -- S1 looks each time
+              was = 'processing' AS reclaimed,
+              CASE WHEN was_claimed IS NULL
+                   THEN CAST(extract(epoch FROM greatest(now() - created_at, interval '0')) AS double precision)
+              END AS waited
 """)
 
 # Who holds what a person asked for. In id order and waiting for locks: two people may ask for the same ids at once.

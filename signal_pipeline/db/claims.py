@@ -8,6 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, Engine
 
 from signal_pipeline.db import claim_sql, counters
 from signal_pipeline.db.json_values import clean_text
-from signal_pipeline.domain import FailureReason, Stage
+from signal_pipeline.domain import FailureReason, Stage, Status
 from signal_pipeline.errors import ClaimLost
 from signal_pipeline.settings import ClaimSettings, ClaimStrategy
 
@@ -74,12 +75,23 @@ def _may_hold_poison(taken: Sequence[Any]) -> bool:
 
 def _bury_crash_loops(conn: Connection, max_attempts: int) -> tuple[UUID, ...]:
     buried = tuple(conn.execute(claim_sql.BURY_CRASH_LOOPS, {"max_attempts": max_attempts}).scalars())
-    counters.add(conn, {f"signals_failed_total:{FailureReason.CRASH_LOOP.value}": len(buried)})
+    counters.add(conn, {counters.failed(Stage.CLAIM, FailureReason.CRASH_LOOP): len(buried)})
     return buried
 
 
 def _take_batch(conn: Connection, parameters: dict[str, Any]) -> list[Any]:
-    return list(conn.execute(claim_sql.CLAIM_BATCH, parameters))
+    began = perf_counter()
+    taken = list(conn.execute(claim_sql.CLAIM_BATCH, parameters))
+    _count_taken(conn, taken, perf_counter() - began)
+    return taken
+
+
+def _count_taken(conn: Connection, taken: Sequence[Any], seconds: float) -> None:
+    """With the claim itself; a signal's wait ends, and is counted, once: at the first claim of its life."""
+    if taken:
+        waits = [row.waited for row in taken if row.waited is not None]
+        amounts = {"claims_total": len(taken), "reclaims_total": sum(row.reclaimed for row in taken)}
+        counters.add(conn, amounts, {counters.QUEUE: waits, Stage.CLAIM: [seconds]})
 
 
 def _take_one_by_one(conn: Connection, parameters: dict[str, Any]) -> list[Any]:
@@ -88,8 +100,11 @@ def _take_one_by_one(conn: Connection, parameters: dict[str, Any]) -> list[Any]:
     conn.commit()
     taken: list[Any] = []
     for signal_id in candidates:
-        taken += conn.execute(claim_sql.CLAIM_ONE, {**parameters, "id": signal_id})
+        began = perf_counter()
+        one = conn.execute(claim_sql.CLAIM_ONE, {**parameters, "id": signal_id}).all()
+        _count_taken(conn, one, perf_counter() - began)
         conn.commit()
+        taken += one
     return taken
 
 
@@ -136,6 +151,9 @@ def claim_requested(
         taken = [i for i in dict.fromkeys(signal_ids) if i not in refused]
         conn.execute(claim_sql.A_PERSON_ASKS)
         conn.execute(claim_sql.TAKE_REQUESTED, {**parameters, "ids": taken, "whole": whole})
+        if whole:
+            left = sum(rows[i].processing_status == Status.PROCESSING for i in taken)
+            counters.add(conn, {"claims_total": len(taken), "reclaims_total": left})
     return Requested(Claim(token, tuple(taken)), refused)
 
 
@@ -166,7 +184,7 @@ def renew(engine: Engine, token: UUID, *, lease_seconds: float) -> frozenset[UUI
 def fence(conn: Connection, token: UUID, signal_ids: Sequence[UUID]) -> None:
     """Lock the rows against everybody else for this transaction. Raises `ClaimLost` if one is not ours any more."""
     ours = conn.execute(claim_sql.FENCE, {"ids": list(signal_ids), "token": token}).scalars().all()
-    _all_ours(signal_ids, ours)
+    _all_ours(conn, signal_ids, ours)
 
 
 def start_work(
@@ -182,6 +200,7 @@ def start_work(
     with engine.begin() as conn:
         attempts = {row.id: row.attempts for row in conn.execute(claim_sql.START_WORK, parameters)}
     if signal_id not in attempts:
+        _count_refused(engine, 1)
         raise ClaimLost(f"signal {signal_id} does not carry the claim {token} any more")
     return int(attempts[signal_id])
 
@@ -189,14 +208,14 @@ def start_work(
 def complete(conn: Connection, token: UUID, signal_ids: Sequence[UUID]) -> None:
     """processing -> completed. Raises `ClaimLost` if one is not ours any more; the caller's transaction rolls back."""
     done = conn.execute(claim_sql.COMPLETE, {"ids": list(signal_ids), "token": token}).scalars().all()
-    _all_ours(signal_ids, done)
+    _all_ours(conn, signal_ids, done)
 
 
 def fail(conn: Connection, token: UUID, signal_ids: Sequence[UUID], failure: Failure) -> None:
     """processing -> failed, with the reason in `meta.failure`. Raises `ClaimLost` as `complete` does."""
     parameters = {"ids": list(signal_ids), "token": token, "failure": json.dumps(failure.as_dict())}
     done = conn.execute(claim_sql.FAIL, parameters).scalars().all()
-    _all_ours(signal_ids, done)
+    _all_ours(conn, signal_ids, done)
 
 
 def fail_all(
@@ -208,12 +227,19 @@ def fail_all(
     return tuple(conn.execute(claim_sql.FAIL, parameters).scalars())
 
 
-def _all_ours(asked: Sequence[UUID], ours: Sequence[UUID]) -> None:
+def _all_ours(conn: Connection, asked: Sequence[UUID], ours: Sequence[UUID]) -> None:
     lost = sorted(set(asked) - set(ours))
     if lost:
+        _count_refused(conn.engine, len(lost))
         raise ClaimLost(
             f"{len(lost)} of {len(asked)} signals were taken over, the first: {lost[0]}; nothing was written"
         )
+
+
+def _count_refused(engine: Engine, n: int) -> None:
+    """Writes of a worker that had lost its claim; by themselves, because the transaction that tried is rolled back."""
+    with engine.begin() as conn:
+        counters.add(conn, {"stale_writes_refused_total": n})
 
 
 def give_back(engine: Engine, token: UUID) -> tuple[UUID, ...]:

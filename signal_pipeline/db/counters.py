@@ -1,33 +1,105 @@
-"""Totals that only grow: kept by the transaction that did the work, right after any crash, untouched by retention.
+"""Totals and durations that only grow: kept by the transaction that did the work, right after any crash, untouched by
+retention.
 
-Each total is spread over a few shards, so that workers finishing at the same time do not queue on one row.
+Each is spread over a few shards, so that workers finishing at the same time do not queue on one row. The shard is that
+of the database's own process behind the connection: in containers every worker has the same process id. It stays the
+same within a transaction, so those who share it lock in one order, and cannot deadlock as long as they add names in
+one order, too. Add last: the rows are locked until the transaction ends. Not here: what the names mean to a reader
+(`observability.metrics`).
 """
 
-import os
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from sqlalchemy import Connection, text
 
+from signal_pipeline.domain import FailureReason, Stage
+
 SHARDS = 16
 
+QUEUE: Final = "queue"
+"""The duration that is not a stage's: from the load of a signal to its first claim."""
+
+BOUNDS: Final = {
+    QUEUE: (1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400),
+    "stage": (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+}
+"""Upper bounds of the buckets (s); one without bound follows. Other bounds later: stored counts move up to the next."""
+
 ADD = text("""
-    INSERT INTO counters (name, shard, value)
-    SELECT w.name, :shard, w.n FROM unnest(CAST(:names AS text[]), CAST(:ns AS bigint[])) AS w (name, n)
-    ORDER BY w.name
-    ON CONFLICT (name, shard) DO UPDATE SET value = counters.value + excluded.value
+    WITH counted AS (
+        INSERT INTO counters (name, shard, value)
+        SELECT w.name, pg_backend_pid() % :shards, w.n
+        FROM unnest(CAST(:names AS text[]), CAST(:ns AS bigint[])) AS w (name, n) ORDER BY w.name
+        ON CONFLICT (name, shard) DO UPDATE SET value = counters.value + excluded.value
+    )
+    INSERT INTO durations (what, le, shard, observations, microseconds)
+    SELECT w.what, w.le, pg_backend_pid() % :shards, w.n, w.microseconds
+    FROM unnest(CAST(:whats AS text[]), CAST(:les AS double precision[]), CAST(:counts AS bigint[]),
+                CAST(:microseconds AS bigint[])) AS w (what, le, n, microseconds) ORDER BY w.what, w.le
+    ON CONFLICT (what, le, shard) DO UPDATE
+    SET observations = durations.observations + excluded.observations,
+        microseconds = durations.microseconds + excluded.microseconds
 """)
 
 TOTALS = text("SELECT name, sum(value)::bigint AS value FROM counters GROUP BY name ORDER BY name")
 
+DURATIONS = text("""
+    SELECT what, le, sum(observations)::bigint AS observations, sum(microseconds)::bigint AS microseconds
+    FROM durations GROUP BY what, le ORDER BY what, le
+""")
 
-def add(conn: Connection, amounts: Mapping[str, int]) -> None:
-    """Raise each named total, as part of the caller's transaction."""
+
+def failed(stage: Stage, reason: FailureReason) -> str:
+    """The name of the counter of signals that failed there, for that."""
+    return f"signals_failed_total:{stage.value}:{reason.value}"
+
+
+def bounds_of(what: str) -> tuple[float, ...]:
+    """The upper bounds of the buckets of a duration, infinity last."""
+    return (*map(float, BOUNDS.get(what, BOUNDS["stage"])), float("inf"))
+
+
+def add(
+    conn: Connection, amounts: Mapping[str, int], seconds: Mapping[Stage | str, Sequence[float]] | None = None
+) -> None:
+    """Raise totals by name and put durations (s) by stage into their buckets, as part of the caller's transaction."""
     wanted = {name: n for name, n in amounts.items() if n}
-    if wanted:
-        shard = os.getpid() % SHARDS
-        conn.execute(ADD, {"names": list(wanted), "ns": list(wanted.values()), "shard": shard})
+    buckets = _buckets(seconds or {})
+    if wanted or buckets:
+        parameters = {
+            "names": list(wanted),
+            "ns": list(wanted.values()),
+            "whats": [what for what, _ in buckets],
+            "les": [le for _, le in buckets],
+            "counts": [n for n, _ in buckets.values()],
+            "microseconds": [microseconds for _, microseconds in buckets.values()],
+        }
+        conn.execute(ADD, {**parameters, "shards": SHARDS})
+
+
+def _buckets(seconds: Mapping[Stage | str, Sequence[float]]) -> dict[tuple[str, float], tuple[int, int]]:
+    """(what, le) -> how many, and their sum in whole microseconds: a sum of floats could shrink by its order."""
+    found: dict[tuple[str, float], tuple[int, int]] = defaultdict(lambda: (0, 0))
+    for what, values in seconds.items():
+        bounds = bounds_of(str(what))
+        for value in values:
+            key = (str(what), bounds[bisect_left(bounds, value)])
+            n, microseconds = found[key]
+            found[key] = (n + 1, microseconds + round(value * 1e6))
+    return found
 
 
 def totals(conn: Connection) -> dict[str, int]:
     """All totals by name."""
     return {row.name: row.value for row in conn.execute(TOTALS)}
+
+
+def durations(conn: Connection) -> dict[str, dict[float, tuple[int, int]]]:
+    """Of each duration its buckets: upper bound (s) -> observations in this one alone, and their sum (µs)."""
+    found: dict[str, dict[float, tuple[int, int]]] = defaultdict(dict)
+    for row in conn.execute(DURATIONS):
+        found[row.what][row.le] = (row.observations, row.microseconds)
+    return dict(found)

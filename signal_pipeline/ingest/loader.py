@@ -173,6 +173,7 @@ class _Loader:
         return self._store_failure(conn, file, row, failure)
 
     def _store_batches(self, conn: Connection, file: _File, row: NewFile) -> FileReport:
+        began = perf_counter()
         stored = store_batches(
             conn,
             row,
@@ -181,7 +182,8 @@ class _Loader:
             dialect=self.options.dialect,
             recorded_at_source=file.recorded.source,
         )
-        counters.add(conn, {"files_loaded_total": 1, "bytes_read_total": stored.facts.n_bytes})
+        amounts = {"files_loaded_total": 1, "bytes_read_total": stored.facts.n_bytes}
+        counters.add(conn, amounts, {Stage.INGEST: [perf_counter() - began]})
         return FileReport(
             file.name,
             FileOutcome.NEW,
@@ -193,7 +195,7 @@ class _Loader:
     def _store_failure(self, conn: Connection, file: _File, row: NewFile, failure: Failure) -> FileReport:
         meta = {"batch_index": 0, "recorded_at_source": file.recorded.source}
         signal_id = sources.insert_failed(conn, row, meta=meta, failure=failure)
-        counters.add(conn, {"bytes_read_total": row.size_bytes, f"signals_failed_total:{failure.reason.value}": 1})
+        counters.add(conn, {"bytes_read_total": row.size_bytes, counters.failed(failure.stage, failure.reason): 1})
         return FileReport(
             file.name, FileOutcome.FAILED, failure.reason, failure.message, signal_ids=(signal_id,), n_batches=1
         )

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
+from time import perf_counter
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
-from sqlalchemy import Connection
 
 from signal_pipeline.db import claims, counters
 from signal_pipeline.db.claims import Failure
@@ -119,12 +119,15 @@ def complete_with_diagnosis(worker: Worker, batch: Batch, signal_ids: Sequence[U
     """Complete batches of one split file; with its last ones goes the diagnosis of the whole file."""
     if retrying(lambda: _complete_unless_last(worker, batch, signal_ids)):
         return
+    began = perf_counter()
     diagnosis = _diagnose_file(worker, batch, signal_ids)
+    seconds = {} if diagnosis is None else {Stage.DIAGNOSE: [perf_counter() - began]}
 
     def transaction() -> None:
         with worker.engine.begin() as conn:
-            _complete(conn, batch, signal_ids)
+            claims.complete(conn, batch.token, signal_ids)
             store_diagnoses(conn, [] if diagnosis is None else [diagnosis])
+            counters.add(conn, {"signals_completed_total": len(signal_ids)}, seconds)
 
     retrying(transaction)
 
@@ -136,13 +139,9 @@ def _complete_unless_last(worker: Worker, batch: Batch, signal_ids: Sequence[UUI
         record = record_parts(conn, signal_ids[:1])[signal_ids[0]]
         if all(part.completed or part.id in signal_ids for part in record):
             return False
-        _complete(conn, batch, signal_ids)
+        claims.complete(conn, batch.token, signal_ids)
+        counters.add(conn, {"signals_completed_total": len(signal_ids)})
     return True
-
-
-def _complete(conn: Connection, batch: Batch, signal_ids: Sequence[UUID]) -> None:
-    claims.complete(conn, batch.token, signal_ids)
-    counters.add(conn, {"signals_completed_total": len(signal_ids)})
 
 
 def _diagnose_file(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> StoredDiagnosis | None:

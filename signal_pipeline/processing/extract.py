@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, suppress
 from functools import partial
+from time import perf_counter
 from typing import TypeVar
 from uuid import UUID
 
@@ -189,6 +190,7 @@ def _store_together(worker: Worker, batch: Batch, group: Sequence[Extracted]) ->
     """One fenced transaction; returns the new windows by signal."""
 
     def transaction() -> dict[UUID, int]:
+        began = perf_counter()
         with worker.engine.begin() as conn:
             claims.fence(conn, batch.token, [e.features.raw_id for e in group])
             stored = store_features(conn, [e.features for e in group])
@@ -197,10 +199,20 @@ def _store_together(worker: Worker, batch: Batch, group: Sequence[Extracted]) ->
             for e in group:
                 if e.backfilled is not None:
                     _keep_samples(conn, e.features.raw_id, e.backfilled)
-            counters.add(conn, {"features_total": sum(stored.inserted.values())})
+            seconds = _seconds(group) | {Stage.STORE: [perf_counter() - began]}
+            counters.add(conn, {"features_total": sum(stored.inserted.values())}, seconds)
         return stored.inserted
 
     return retrying(transaction)
+
+
+def _seconds(group: Sequence[Extracted]) -> dict[Stage | str, list[float]]:
+    """How long each stage took (s), a value a signal."""
+    found: dict[Stage | str, list[float]] = {}
+    for e in group:
+        for stage, value in e.details["seconds"].items():
+            found.setdefault(stage, []).append(value)
+    return found
 
 
 def _keep_samples(conn: Connection, signal_id: UUID, samples: Backfilled) -> None:

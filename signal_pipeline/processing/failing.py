@@ -21,6 +21,6 @@ def mark_failed(worker: Worker, batch: Batch, signal_id: UUID, failure: Failure)
     def transaction() -> None:
         with worker.engine.begin() as conn:
             claims.fail(conn, batch.token, [signal_id], failure)
-            counters.add(conn, {f"signals_failed_total:{failure.reason.value}": 1})
+            counters.add(conn, {counters.failed(failure.stage, failure.reason): 1})
 
     retrying(transaction)

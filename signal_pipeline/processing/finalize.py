@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from time import perf_counter
 from uuid import UUID
 
 import structlog
@@ -38,10 +39,12 @@ def complete_batch(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> 
 
     def transaction() -> None:
         with worker.engine.begin() as conn:
+            began = perf_counter()
             claims.complete(conn, batch.token, alone)
-            counters.add(conn, {"signals_completed_total": len(alone)})
+            counters.add(conn, {"signals_completed_total": len(alone)}, {Stage.FINALIZE: [perf_counter() - began]})
 
-    retrying(transaction)
+    if alone:
+        retrying(transaction)
     for batches in files.values():
         complete_with_diagnosis(worker, batch, batches)
     log.info("signals.completed", claim=str(batch.token), signals=len(signal_ids))
@@ -88,7 +91,7 @@ def fail_unfinished(
     def transaction() -> tuple[UUID, ...]:
         with worker.engine.begin() as conn:
             failed = claims.fail_all(conn, token, failure, signal_ids=signal_ids)
-            counters.add(conn, {f"signals_failed_total:{failure.reason.value}": len(failed)})
+            counters.add(conn, {counters.failed(failure.stage, failure.reason): len(failed)})
         return failed
 
     return retrying(transaction)

@@ -7,6 +7,7 @@ its turn. No signal ever waits for a forecast.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from signal_pipeline.db import counters
 from signal_pipeline.db.engine import is_transient
 from signal_pipeline.db.forecasts import QUANTITIES, Due, due, read_hours, store_forecast
+from signal_pipeline.domain import Stage
 from signal_pipeline.forecast.issue import Forecast, Refusal, issue
 from signal_pipeline.processing.worker import Worker, retrying
 
@@ -55,6 +57,7 @@ def _forecast(worker: Worker, one: Due) -> Issued:
     issued_at = one.newest + HOUR
     rows: list[dict[str, Any]] = []
     refused: dict[str, str] = {}
+    began = perf_counter()
     with worker.engine.begin() as conn:
         series = _series(conn, one, days=settings.forecast_history_days)
         limit = None if one.rated_current_a is None else one.rated_current_a * settings.forecast_limit_pct / 100
@@ -65,7 +68,9 @@ def _forecast(worker: Worker, one: Due) -> Issued:
             else:
                 rows += _rows(one, quantity, answer, issued_at)
         store_forecast(conn, rows)
-        counters.add(conn, {"forecasts_issued_total": len(series) - len(refused)})
+        counters.add(
+            conn, {"forecasts_issued_total": len(series) - len(refused)}, {Stage.FORECAST: [perf_counter() - began]}
+        )
     log.info("forecast.issued", equipment=one.name, issued=len(series) - len(refused), refused=refused)
     return Issued(tuple(q for q in series if q not in refused), refused)
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from time import perf_counter
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from sqlalchemy import text
 
 from signal_pipeline.anomaly.models import Models, load_latest
 from signal_pipeline.anomaly.reference import Reference
-from signal_pipeline.db import claims
+from signal_pipeline.db import claims, counters
 from signal_pipeline.db.streams import (
     StreamKey,
     Wanted,
@@ -28,6 +29,7 @@ from signal_pipeline.db.streams import (
     read_barrier,
     read_state,
 )
+from signal_pipeline.domain import Stage
 from signal_pipeline.errors import ManifestError
 from signal_pipeline.processing.batch import Batch, Outcome, Outcomes
 from signal_pipeline.processing.signal_work import current_version
@@ -133,6 +135,7 @@ def _drain(worker: Worker, batch: Batch, models: Models, equipment: _Equipment, 
     settings = worker.settings
     one = Stream(key, reference, settings.models.anomaly_threshold, timedelta(milliseconds=settings.features.window_ms))
     wanted = Wanted(models.features, models.feature_version, equipment.ours)
+    began = perf_counter()
     with worker.engine.begin() as conn:
         claims.fence(conn, batch.token, equipment.alive)
         lock_stream(conn, key)
@@ -156,4 +159,5 @@ def _drain(worker: Worker, batch: Batch, models: Models, equipment: _Equipment, 
             limit=WINDOWS_A_TRANSACTION,
         )
         learn(conn, one, stored, windows)
+        counters.add(conn, {}, {Stage.SCORE: [perf_counter() - began]})
     return len(windows) == WINDOWS_A_TRANSACTION

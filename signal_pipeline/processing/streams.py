@@ -5,6 +5,7 @@ by scoring as signals pass (`score`) and by replaying (`rescore`).
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from sqlalchemy import Connection
 from signal_pipeline.anomaly import drift, events, stream
 from signal_pipeline.anomaly.models import Models
 from signal_pipeline.anomaly.reference import Reference
+from signal_pipeline.db import counters
 from signal_pipeline.db.proposals import propose
 from signal_pipeline.db.streams import (
     NewScore,
@@ -53,7 +55,7 @@ def learn(conn: Connection, one: Stream, stored: StoredState, windows: Windows) 
     before = stream.StreamState.from_json(stored.state)
     scores, after = stream.score(one.reference, before, windows.values, threshold=one.threshold)
     rows = new_scores(windows, scores)
-    write_scores(conn, one.key, rows)
+    anomalies = _write(conn, one, rows)
     tracker = events.Tracker.from_json(stored.tracker)
     touched, tracker = events.advance(tracker, _scored(windows, scores, one.window), one.reference.persistence)
     write_events(conn, one.key, [_event_row(event) for event in touched])
@@ -61,7 +63,6 @@ def learn(conn: Connection, one: Stream, stored: StoredState, windows: Windows) 
     write_state(conn, one.key, moved)
     if (moved_away := drift.notice(one.reference, after)) is not None:
         propose(conn, one.key, moved_away.as_dict() | {"until": windows.starts[-1]})
-    anomalies = sum(row.is_anomaly for row in rows)
     log.info("windows.scored", equipment=str(one.key.equipment_id), windows=len(rows), anomalies=anomalies)
     return moved
 
@@ -72,7 +73,15 @@ def score_late(conn: Connection, one: Stream, stored: StoredState, late: Windows
     for raw_id in dict.fromkeys(late.raw_ids):
         part = late.of(raw_id)
         scores, _ = stream.score(one.reference, aside, part.values, threshold=one.threshold)
-        write_scores(conn, one.key, new_scores(part, scores, late=True))
+        _write(conn, one, new_scores(part, scores, late=True))
+
+
+def _write(conn: Connection, one: Stream, rows: Sequence[NewScore]) -> int:
+    """Write scores, and count them; returns how many are anomalies."""
+    write_scores(conn, one.key, rows)
+    anomalies = sum(row.is_anomaly for row in rows)
+    counters.add(conn, {"windows_scored_total": len(rows), "windows_anomalous_total": anomalies})
+    return anomalies
 
 
 def new_scores(windows: Windows, scores: stream.Scores, *, late: bool = False, online: bool = True) -> list[NewScore]:

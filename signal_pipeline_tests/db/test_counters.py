@@ -1,6 +1,5 @@
 """Totals that only grow: exact whoever adds at the same time, and only with the transaction that did the work."""
 
-import os
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +7,7 @@ from sqlalchemy import Engine, text
 
 from signal_pipeline.db import counters
 from signal_pipeline.db.engine import create_engine
+from signal_pipeline.domain import Stage
 from signal_pipeline.settings import DatabaseSettings
 from signal_pipeline_tests.db.contenders import contend
 
@@ -38,15 +38,26 @@ def test_what_is_rolled_back_was_not_counted(engine: Engine) -> None:
     assert totals(engine) == {}
 
 
-def test_processes_are_spread_over_shards(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    for pid in (1, 2, 2, 1 + counters.SHARDS):
-        monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
-        with engine.begin() as conn:
+def test_connections_are_spread_over_shards(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with engine.begin() as one, engine.begin() as other:
+        pids = [conn.execute(text("SELECT pg_backend_pid()")).scalar_one() for conn in (one, other)]
+        monkeypatch.setattr(counters, "SHARDS", 2 * abs(pids[0] - pids[1]))  # so that these two differ
+        for conn in (one, other, other):
             counters.add(conn, {"a": 10})
     with engine.connect() as conn:
-        shards = conn.execute(text("SELECT shard, value FROM counters ORDER BY 1")).all()
-    assert [tuple(row) for row in shards] == [(1, 20), (2, 20)]
-    assert totals(engine) == {"a": 40}
+        values = conn.execute(text("SELECT value FROM counters ORDER BY 1")).scalars().all()
+    assert values == [10, 20]
+    assert totals(engine) == {"a": 30}
+
+
+def test_durations_fall_into_the_bucket_that_they_do_not_exceed(engine: Engine) -> None:
+    with engine.begin() as conn:
+        counters.add(conn, {}, {Stage.LOAD: [0.005, 0.0051, 0.01, 1e6], counters.QUEUE: [0.0]})
+        counters.add(conn, {}, {Stage.LOAD: [0.01]})
+    with engine.connect() as conn:
+        found = counters.durations(conn)
+    assert found["load"] == {0.005: (1, 5000), 0.01: (3, 25_100), float("inf"): (1, 10**12)}
+    assert found["queue"] == {1: (1, 0)}
 
 
 def add_many(start: Callable[[], object], url: str, names: list[str]) -> int:
@@ -54,7 +65,7 @@ def add_many(start: Callable[[], object], url: str, names: list[str]) -> int:
     engine = create_engine(url, DatabaseSettings())
     start()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "getpid", lambda: 7)  # all on one shard: the worst case
+        patch.setattr(counters, "SHARDS", 1)  # all on one shard: the worst case
         for n in range(50):
             with engine.begin() as conn:
                 counters.add(conn, dict.fromkeys(names, n))

@@ -70,7 +70,7 @@ def test_bad_content_becomes_one_failed_row_that_says_where(
     assert (source.path, source.sha256, source.n_rows) == (str(paths[1]), row.file_hash, 0)
     with engine.connect() as conn:
         totals = counters.totals(conn)
-    assert (totals["files_loaded_total"], totals["signals_failed_total:csv_error"]) == (2, 1)
+    assert (totals["files_loaded_total"], totals["signals_failed_total:ingest:csv_error"]) == (2, 1)
     assert totals["bytes_read_total"] == sum(path.stat().st_size for path in paths)
 
 

@@ -124,7 +124,7 @@ def test_an_unforeseen_error_outside_any_signal_fails_the_unfinished_ones(
     assert not result.success
     assert failures(engine) == dict.fromkeys(good, "internal_error") | {short: "insufficient_data"}
     assert failure(engine, good[0])["message"] == "ZeroDivisionError: nobody foresaw this"
-    assert totals(engine)["signals_failed_total:internal_error"] == 2
+    assert totals(engine)["signals_failed_total:finalize:internal_error"] == 2
 
 
 def test_a_run_that_breaks_leaves_the_other_runs_of_its_claim_alone(

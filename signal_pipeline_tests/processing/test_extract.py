@@ -64,7 +64,7 @@ def test_a_batch_is_completed_and_counted(engine: Engine, worker: Worker, fetch:
     assert (first.attempts, first.work_started_at, first.claim_token) == (1, None, None)
     assert first.meta["features"]["windows"] == 3
     assert "validation" in first.meta
-    assert totals(engine) == {"features_total": 9, "signals_completed_total": 3}
+    assert totals(engine) == {"claims_total": 3, "features_total": 9, "signals_completed_total": 3}
 
 
 def test_one_signal_after_the_other_gives_the_same_features(engine: Engine, worker: Worker, fetch: Fetch) -> None:
@@ -91,7 +91,7 @@ def test_an_unforeseen_error_in_one_signal_fails_that_signal_alone(
         "message": "ZeroDivisionError: nobody foresaw this",
         "at": "",
     }
-    assert totals(engine)["signals_failed_total:internal_error"] == 1
+    assert totals(engine)["signals_failed_total:extract:internal_error"] == 1
 
 
 def test_a_signal_whose_rows_the_database_refuses_fails_alone(engine: Engine, worker: Worker, fetch: Fetch) -> None:
@@ -242,7 +242,7 @@ def test_a_connection_that_breaks_in_a_transaction_is_no_failure(
     run_batch(worker, fetch())
     assert broken
     assert set(statuses(engine).values()) == {"completed"}
-    assert totals(engine) == {"features_total": 9, "signals_completed_total": 3}
+    assert totals(engine) == {"claims_total": 3, "features_total": 9, "signals_completed_total": 3}
 
 
 def test_a_database_that_stays_away_stops_the_batch_and_fails_no_signal(
