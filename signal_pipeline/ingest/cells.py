@@ -4,6 +4,8 @@ Here: what pyarrow is asked, and when its answer is not enough. Not here: what t
 """
 
 import math
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,6 +16,7 @@ from signal_pipeline.errors import CSVLoaderError
 from signal_pipeline.ingest.bad_cells import MAX_NAMED, BadCell, BadCells, broken_line_error, number_in
 from signal_pipeline.ingest.blocks import BLOCK_BYTES, Block
 from signal_pipeline.ingest.layout import CsvLayout
+from signal_pipeline.ingest.side_by_side import side_by_side
 
 # one block is one piece for pyarrow too
 _PYARROW_BLOCK: Final = 4 * BLOCK_BYTES
@@ -30,16 +33,25 @@ class BlockParser:
     def __post_init__(self) -> None:
         self.bad = BadCells(self.name, self.layout)
 
-    def parse(self, block: Block) -> NDArray[np.float32]:
-        """Float32 of shape (3, n_rows), NaN where a cell is empty or bad. Bad cells are added to `bad`.
+    def parse_all(self, blocks: Iterable[Block]) -> Iterator[tuple[Block, NDArray[np.float32]]]:
+        """Each block and its samples, float32 (3, n_rows), NaN where a cell is empty or bad, in the file's order.
 
-        Raises `CSVLoaderError` for a line that is no row: where the table itself is broken, its cells cannot be named.
+        Several blocks are parsed at once; what is wrong with one is looked for when its turn has come, so that cells
+        and lines are named in the file's order. Bad cells are added to `bad`. Raises `CSVLoaderError` for a line that
+        is no row: where the table itself is broken, its cells cannot be named.
         """
-        data = block.data.translate(None, b'"') if self.layout.quoted_lines else block.data
-        if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
-            raise self._broken(block, "carriage returns")  # pyarrow would take each for the end of a row
-        samples = self._fast(data, block.n_rows)
-        return self._slow(data, block) if samples is None else samples
+        for block, samples in side_by_side(self._numbers, blocks):
+            yield block, self._slow(block) if samples is None else samples
+
+    def _numbers(self, block: Block) -> NDArray[np.float32] | None:
+        """The samples of a block in which nothing is wrong; any thread may ask."""
+        data = self._unquoted(block)
+        # pyarrow would take a lone CR for the end of a row, and read "1"2 as 12
+        misread = _has_lone_returns(data) or _has_broken_quotes(data, self.layout.delimiter.encode())
+        return None if misread else self._fast(data, block.n_rows)
+
+    def _unquoted(self, block: Block) -> bytes:
+        return block.data.translate(None, b'"') if self.layout.quoted_lines else block.data
 
     def _fast(self, data: bytes, n_rows: int) -> NDArray[np.float32] | None:
         """The samples, or None if anything at all is wrong with the block."""
@@ -60,10 +72,15 @@ class BlockParser:
                 return None
         return samples
 
-    def _slow(self, data: bytes, block: Block) -> NDArray[np.float32]:
+    def _slow(self, block: Block) -> NDArray[np.float32]:
         """The same, cell by cell, with every bad cell noted."""
         import pyarrow as pa
 
+        data = self._unquoted(block)
+        if _has_lone_returns(data):
+            raise self._broken(block, "carriage returns")
+        if _has_broken_quotes(data, self.layout.delimiter.encode()):
+            raise self._broken(block, "quotes")
         try:
             table = self._table(data, pa.binary())
         except pa.ArrowInvalid as error:
@@ -111,6 +128,19 @@ class BlockParser:
 
     def _broken(self, block: Block, reported: str) -> CSVLoaderError:
         return broken_line_error(block, layout=self.layout, name=self.name, reported=reported)
+
+
+def _has_broken_quotes(data: bytes, delimiter: bytes) -> bool:
+    """Whether a cell that begins with a quote does not end with one; its doubled quotes stand for themselves."""
+    if b'"' not in data:
+        return False
+    begin, end = rb"(?<![^\n" + delimiter + rb"])", rb"(?=[\r\n" + delimiter + rb"])"
+    rest = re.sub(begin + rb'"(?:[^"\n]|"")*"' + end, b"", data)
+    return re.search(begin + b'"', rest) is not None
+
+
+def _has_lone_returns(data: bytes) -> bool:
+    return b"\r" in data and data.count(b"\r") != data.count(b"\r\n")
 
 
 def _to_numpy(column: Any) -> NDArray[np.float64]:

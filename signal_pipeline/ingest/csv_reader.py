@@ -8,7 +8,7 @@ hash. Not here: how a line becomes numbers (`blocks`, `cells`), which files may 
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from signal_pipeline.domain import FailureReason
 from signal_pipeline.dsp.windows import Batch, WindowGrid, batch_at
 from signal_pipeline.errors import CSVLoaderError
-from signal_pipeline.ingest.blocks import line_blocks, read_chunks
+from signal_pipeline.ingest.blocks import Block, line_blocks, read_chunks
 from signal_pipeline.ingest.cells import BlockParser
 from signal_pipeline.ingest.dialect import CsvDialect
 from signal_pipeline.ingest.layout import MAX_LINE_BYTES, CsvLayout, find_layout
@@ -85,8 +85,8 @@ class BatchReader:
             chunks = read_chunks(file, n_bytes=n_bytes, digest=digest)
             parser = BlockParser(layout, name)
             cutter = _BatchCutter(self._grid, self._batch_rows)
-            for block in line_blocks(chunks, layout=layout, name=name, offset=0, skip=layout.data_offset, first_row=0):
-                samples = parser.parse(block)
+            blocks = line_blocks(chunks, layout=layout, name=name, offset=0, skip=layout.data_offset, first_row=0)
+            for block, samples in parser.parse_all(blocks):
                 if not parser.bad.count:
                     yield from cutter.push(samples, block.starts)
         if parser.bad.count:
@@ -126,11 +126,10 @@ def read_rows(path: Path, *, dialect: CsvDialect, start_row: int, n_rows: int, b
         file.seek(byte_offset)
         chunks = read_chunks(file, n_bytes=n_bytes - byte_offset)
         parser = BlockParser(layout, name)
-        for block in line_blocks(chunks, layout=layout, name=name, offset=byte_offset, first_row=start_row):
-            parts.append(parser.parse(block.first(missing)))
-            missing -= parts[-1].shape[1]
-            if not missing:
-                break
+        blocks = line_blocks(chunks, layout=layout, name=name, offset=byte_offset, first_row=start_row)
+        for _, samples in parser.parse_all(_first_rows(blocks, n_rows)):
+            parts.append(samples)
+            missing -= samples.shape[1]
     if parser.bad.count:
         raise parser.bad.error()
     if missing:
@@ -138,6 +137,14 @@ def read_rows(path: Path, *, dialect: CsvDialect, start_row: int, n_rows: int, b
             f"{name}: {n_rows} rows from row {start_row + 1} on were loaded once; {missing} of them are gone"
         )
     return np.concatenate(parts, axis=1)
+
+
+def _first_rows(blocks: Iterable[Block], n_rows: int) -> Iterator[Block]:
+    for block in blocks:
+        yield block.first(n_rows)
+        n_rows -= block.n_rows
+        if n_rows <= 0:
+            return
 
 
 def sha256_of(path: Path) -> str:

@@ -20,6 +20,7 @@ from signal_pipeline.errors import CSVLoaderError, ValidationFailed
 from signal_pipeline.ingest import codec
 from signal_pipeline.ingest.csv_reader import CsvBatch, CsvFacts, read_batches
 from signal_pipeline.ingest.dialect import CsvDialect
+from signal_pipeline.ingest.side_by_side import side_by_side
 from signal_pipeline.ingest.sources import printable
 from signal_pipeline.settings import FeatureSettings
 
@@ -99,7 +100,7 @@ def changed(name: str) -> CSVLoaderError:
 
 def _as_signal(read: CsvBatch, *, recorded_at_source: str) -> NewSignal:
     batch = read.batch
-    blobs = [codec.encode(samples) for samples in read.samples]
+    blobs = [blob for _, blob in side_by_side(codec.encode, read.samples)]
     return NewSignal(
         batch_index=batch.index,
         first_row=batch.first_row,
