@@ -37,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
         group.model_config["env_file"] = None
         for name in group.model_fields:
             os.environ.pop(name.upper(), None)
+    # Pictures cost more than all the rest of a test's small runs; the tests of pictures ask for theirs.
+    os.environ["PICTURES_PER_RUN"] = "0"
     if not hasattr(config, "workerinput"):
         # not below pytest's own temporary folder: that is closed to the user whom root runs the server as
         home = Path(tempfile.mkdtemp(prefix="signal_pipeline-tests-"))

@@ -21,7 +21,7 @@ h1 { margin: 0 0 .2rem; overflow-wrap: anywhere; } h2 { margin: 2rem 0 .3rem; fo
 .healthy { border-color: #00A878; } .incipient, .moderate { border-color: #E69F00; } .severe { border-color: #CC3377; }
 table { border-collapse: collapse; width: 100%; font-size: .93rem; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #E6E6E6; vertical-align: top;
-         overflow-wrap: anywhere; }
+         overflow-wrap: break-word; }
 .note { color: #666; }
 @media print { body { margin: 0; max-width: none; } section { break-inside: avoid; } .modebar { display: none; } }
 """

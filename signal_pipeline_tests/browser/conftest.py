@@ -6,6 +6,7 @@ written to the folder that SIGNAL_PIPELINE_TESTS_SCREENSHOTS names, if any (CI k
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def ui(server_url: str, template_database: str, tmp_path_factory: pytest.TempPat
             "FEATURE_EXTRACTION_PARALLEL": "false",
         }.items():
             patch.setenv(name, text)
-        with database(server_url) as dagster_url:
+        with database(server_url) as dagster_url, ExitStack() as stack:
             settings = Settings(
                 app=AppSettings(signal_pipeline_home=home),
                 database=DatabaseSettings(dagster_database_url=SecretStr(dagster_url)),
@@ -67,6 +68,7 @@ def ui(server_url: str, template_database: str, tmp_path_factory: pytest.TempPat
             )
             engine = create_engine(url, settings.database)
             here = Surroundings(settings, url, engine, embedded=False)
+            stack.callback(engine.dispose)
             _load_fleet(here, home / "data")
             with dagster_server(here, port=free_port(), quiet=True) as server:
                 server.wait_until_ready()
@@ -75,7 +77,6 @@ def ui(server_url: str, template_database: str, tmp_path_factory: pytest.TempPat
                 wait_until(lambda: not found.runs(*BUSY))
                 train(Worker(engine, settings, "test"))
                 yield found
-            engine.dispose()
 
 
 def _load_fleet(here: Surroundings, folder: Path) -> None:
