@@ -203,6 +203,18 @@ class ViewSettings(_Group):
     check_backlog_minutes: float = Field(60, gt=0, description="min that a pending signal may wait")
 
 
+class MetricsSettings(_Group):
+    """What `signal-pipeline metrics` serves to Prometheus, and how it spares the database."""
+
+    metrics_host: str = Field("127.0.0.1", description="address that `metrics` listens on; it has no login")
+    metrics_port: int = Field(9464, ge=0, le=65535, description="port that `metrics` listens on; 0: any free one")
+    metrics_cache_seconds: float = Field(5, ge=0, description="s for which all scrapes get the same answer")
+    metrics_timeout_seconds: float = Field(5, ge=1, description="s that a statement of a scrape may take")
+    metrics_max_equipment: int = Field(
+        200, ge=0, description="equipment with a metric of its own, by name; 0: none, and no alert on missing data"
+    )
+
+
 class RetentionSettings(_Group):
     """How much Dagster keeps in its own storage. Rows of the domain are kept for ever."""
 
@@ -229,6 +241,7 @@ class Settings(BaseModel):
     forecast: ForecastSettings = Field(default_factory=ForecastSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     view: ViewSettings = Field(default_factory=ViewSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
 
     @model_validator(mode="after")
     def _production_is_explicit(self) -> Self:

@@ -9,6 +9,7 @@ from signal_pipeline.cli.demo import demo
 from signal_pipeline.cli.dev import dev
 from signal_pipeline.cli.equipment import equipment_app
 from signal_pipeline.cli.files import ingest, simulate
+from signal_pipeline.cli.metrics import metrics
 from signal_pipeline.cli.models import detect, forecast, proposals_app, rescore, train
 from signal_pipeline.cli.queue import partitions_app, process, retry
 from signal_pipeline.cli.report import report
@@ -48,6 +49,7 @@ app.command()(forecast)
 app.command()(report)
 app.command()(status)
 app.command()(health)
+app.command()(metrics)
 app.add_typer(database_app, name="db")
 app.command()(warm_up)
 
