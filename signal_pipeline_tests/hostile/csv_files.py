@@ -61,7 +61,7 @@ HOSTILE_CELLS = (
     ),  # digits, but not ASCII's
     *("\x00", "1\x00", "\x1b[31m1", "\x1b]0;owned\x07", "\r", "1\r2", "\x0b", "\x0c1", "\x85", "\u2028"),
     *("'; DROP TABLE raw_signals; --", "=1+1", "@SUM(1)", "%n%s", "${jndi:ldap://x}", "../../etc/passwd", "[/bold]"),
-    *('"', '""', '"1"', '"1', '1"', '"1,2"', '"1\n2"', '" 1"', '"1" 2', "'1'"),
+    *('"', '""', '"1"', '"1', '1"', '"1,2"', '"1\n2"', '" 1"', '"1" 2', '"1"2', "'1'"),
     *("9" * 400, "0" * 5000 + "1", "1." + "0" * 3000, "x" * 70_000),
 )
 """What is no number, what looks like one, and what aims at the parser, the terminal, the log and the database."""

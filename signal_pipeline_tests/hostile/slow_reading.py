@@ -95,15 +95,15 @@ def _row(line: str, delimiter: str, width: int) -> list[str]:
         raise NotReadable("a blank line")
     if "\r" in line:
         raise NotReadable("a CR within a line")
-    cells = _split(line, delimiter)
+    cells = _split(line, delimiter, strict=True)
     if len(cells) != width:
         raise NotReadable(f"{len(cells)} cells, not {width}")
     return cells
 
 
-def _split(line: str, delimiter: str) -> list[str]:
+def _split(line: str, delimiter: str, *, strict: bool = False) -> list[str]:
     try:
-        (cells,) = csv.reader([line], delimiter=delimiter)
+        (cells,) = csv.reader([line], delimiter=delimiter, strict=strict)
     except (csv.Error, ValueError) as error:
         raise NotReadable(str(error)) from error
     return cells

@@ -70,6 +70,15 @@ def check(engine: Engine, case: CsvCase, report: FileReport) -> None:
     assert report.message.startswith("hostile.csv: ")
 
 
+@pytest.mark.parametrize("cell", ['"1"2', '"1" 2', '"1', '"1""', '"1"\t'])
+def test_what_follows_a_closing_quote_is_never_glued_to_the_number(engine: Engine, tmp_path: Path, cell: str) -> None:
+    path = tmp_path.resolve() / "hostile.csv"
+    path.write_text(f'current_R,current_S,current_T\n"1.5",2,3\n{cell},2,3\n1,2,3\n')
+    report = load_one(engine, path)
+    assert (report.outcome, report.reason) == (FileOutcome.FAILED, FailureReason.CSV_ERROR)
+    assert "line 3 has a quote that is not closed, or text after a closed one" in report.message
+
+
 @pytest.mark.timeout(TIMEOUT_SECONDS)
 def test_a_generated_file_is_loaded_exactly_or_refused_by_name(
     engine: Engine,
