@@ -10,13 +10,14 @@ which events are emitted (`events`).
 import atexit
 import os
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from itertools import groupby
 from typing import Any, cast
 
 import structlog
 from dagster import Any as AnyConfig
-from dagster import DagsterEventType, Field
+from dagster import AssetKey, DagsterEventType, Field
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.base_storage import DagsterStorage
 from dagster._core.storage.config import pg_config
@@ -25,7 +26,7 @@ from dagster._core.storage.event_log.schema import DynamicPartitionsTable
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_config
-from sqlalchemy import Engine, create_engine, delete, insert
+from sqlalchemy import Engine, create_engine, delete, func, insert, select
 
 from signal_pipeline.db.urls import with_limits
 from signal_pipeline.errors import SettingsError
@@ -41,6 +42,9 @@ INSERT_EVENTS = insert(SqlEventLogStorageTable).returning(SqlEventLogStorageTabl
 
 BATCHED = frozenset({DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_MATERIALIZATION})
 
+KEYS_ASKED_ONE_BY_ONE = 1000
+"""Up to here Dagster's own question, for these keys alone, is the cheaper one."""
+
 LOOKED_AT: set[str] = set()
 """URLs at which this process has found, or made, Dagster's tables."""
 
@@ -55,6 +59,38 @@ class BatchingEventLogStorage(PostgresEventLogStorage):
                 self._store_together(list(group))
             else:
                 super().store_event_batch(list(group))
+
+    def get_latest_asset_partition_materialization_attempts_without_materializations(
+        self, asset_key: AssetKey, after_storage_id: int | None = None
+    ) -> Mapping[str, tuple[str, int]]:
+        """The same answer as Dagster's, from one query that brings only the partitions it is about.
+
+        Dagster fetches the latest planned event and the latest materialization of every partition, after every change
+        of the keys, to find the few that failed or are under way.
+        """
+        kinds = [DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_MATERIALIZATION_PLANNED]
+        latest = self._latest_event_ids_by_partition_subquery(asset_key, kinds, after_cursor=after_storage_id).c
+        made, planned = (func.max(latest.id).filter(latest.dagster_event_type == kind.value) for kind in kinds)
+        open_ = (
+            select(latest.partition, planned.label("id"))
+            .group_by(latest.partition)
+            .having(planned > func.coalesce(made, 0))
+            .subquery()
+        )
+        events = SqlEventLogStorageTable.c
+        query = select(open_.c.partition, events.run_id, events.id).join_from(
+            open_, SqlEventLogStorageTable, events.id == open_.c.id
+        )
+        with self.index_connection() as conn:
+            return {row.partition: (row.run_id, row.id) for row in conn.execute(query)}
+
+    def get_existing_dynamic_partitions(
+        self, partitions_def_name: str, partition_keys: Sequence[str]
+    ) -> AbstractSet[str]:
+        """Those that are keys; of many by one list of all keys, where Dagster asks for each thousand."""
+        if len(partition_keys) <= KEYS_ASKED_ONE_BY_ONE:
+            return super().get_existing_dynamic_partitions(partitions_def_name, partition_keys)
+        return set(partition_keys) & set(self.get_dynamic_partitions(partitions_def_name))
 
     def delete_dynamic_partitions(self, partitions_def_name: str, partition_keys: Sequence[str]) -> None:
         """Delete many keys in one transaction; Dagster itself has one commit for each."""

@@ -28,7 +28,7 @@ from sqlalchemy.pool import Pool
 
 from signal_pipeline.orchestration.jobs import PROCESS_SIGNALS
 from signal_pipeline.orchestration.ops import PER_SIGNAL
-from signal_pipeline.orchestration.partitions import PARTITIONS_NAME, RANGE_END, RANGE_START, SIGNALS
+from signal_pipeline.orchestration.partitions import PARTITIONS_NAME, RANGE_END, RANGE_START, SIGNALS, delete_keys
 from signal_pipeline.orchestration.storage import BatchingEventLogStorage, PooledPostgresStorage, shared_engine
 from signal_pipeline_tests.signals import insert_signals
 
@@ -251,3 +251,46 @@ def test_batching_that_a_person_has_switched_off_stays_off(
         assert process(definitions, stored, keys)
     assert {rows_of(s) for s in seen if s.startswith("INSERT INTO event_logs")} == {1}
     assert stored.get_materialized_partitions(AssetKey("features")) == set(keys)
+
+
+def test_partitions_that_failed_or_are_under_way_are_found_as_dagster_finds_them(
+    engine: Engine, definitions: Definitions, stored: DagsterInstance
+) -> None:
+    good, bad = partly_bad(engine)
+    process(definitions, stored, [*good, *bad])
+    more = [str(i) for i in insert_signals(engine, 2, equipment="waiting")]
+    stored.add_dynamic_partitions(PARTITIONS_NAME, more)
+    waiting = stored.create_run_for_job(
+        definitions.resolve_job_def(PROCESS_SIGNALS), tags={RANGE_START: more[0], RANGE_END: more[1]}
+    )
+    storage, features = stored.event_log_storage, AssetKey("features")
+    assert isinstance(storage, BatchingEventLogStorage)
+    ask = "get_latest_asset_partition_materialization_attempts_without_materializations"
+    whole = getattr(storage, ask)(features)
+    assert set(whole) == {*bad, *more}
+    assert {whole[key][0] for key in more} == {waiting.run_id}
+    for after in (
+        None,
+        min(event_id for _, event_id in whole.values()),
+        max(event_id for _, event_id in whole.values()),
+    ):
+        assert getattr(storage, ask)(features, after) == getattr(PostgresEventLogStorage, ask)(storage, features, after)
+
+
+@pytest.mark.parametrize("limit", [0, 1000])
+def test_keys_are_found_and_deleted_together(
+    stored: DagsterInstance, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr("signal_pipeline.orchestration.storage.KEYS_ASKED_ONE_BY_ONE", limit)
+    stored.add_dynamic_partitions(PARTITIONS_NAME, ["a", "b", "c"])
+    stored.add_dynamic_partitions("another", ["a"])
+    storage = stored.event_log_storage
+    assert isinstance(storage, BatchingEventLogStorage)
+    assert storage.get_existing_dynamic_partitions(PARTITIONS_NAME, ["c", "x", "a"]) == {"a", "c"}
+    delete_keys(stored, ["a", "c", "x"])
+    assert (list(stored.get_dynamic_partitions(PARTITIONS_NAME)), list(stored.get_dynamic_partitions("another"))) == (
+        ["b"],
+        ["a"],
+    )
+    delete_keys(stored, [])
+    assert list(stored.get_dynamic_partitions(PARTITIONS_NAME)) == ["b"]
