@@ -65,7 +65,9 @@ def extract_batch(worker: Worker, batch: Batch, with_diagnosis: bool = False) ->
     pending: list[Extracted] = []
     todo = [i for i in batch.signal_ids if i not in outcomes.done]
     # Closed at once when storing fails, not when the frame is collected: its threads still touch the claim.
-    work = partial(extract_signal, with_diagnosis=with_diagnosis)
+    # one long recording alone is shared by the threads; that changes no bit
+    each = max(1, worker.settings.features.threads // max(1, len(todo)))
+    work = partial(extract_signal, with_diagnosis=with_diagnosis, threads=each)
     with closing(_in_threads(worker, batch, todo, work)) as results:
         for signal_id, result in results:
             if isinstance(result, Failure):

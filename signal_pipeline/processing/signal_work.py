@@ -105,14 +105,16 @@ def validate_signal(worker: Worker, signal_id: UUID, progress: Progress) -> Vali
     return Validated(signal, recording, grid, max_gap, summary)
 
 
-def extract_signal(worker: Worker, signal_id: UUID, progress: Progress, *, with_diagnosis: bool = False) -> Extracted:
-    """Load, validate and extract, and diagnose while the samples are there.
+def extract_signal(
+    worker: Worker, signal_id: UUID, progress: Progress, *, with_diagnosis: bool = False, threads: int = 1
+) -> Extracted:
+    """Load, validate and extract in so many threads, and diagnose while the samples are there.
 
     Raises a `SignalError` that says what is wrong, and where.
     """
     valid = validate_signal(worker, signal_id, progress)
     progress.enter(Stage.EXTRACT)
-    found, block, embedding = _features(worker, valid)
+    found, block, embedding = _features(worker, valid, threads)
     diagnosis = None
     if with_diagnosis and valid.recording.whole:
         progress.enter(Stage.DIAGNOSE)
@@ -124,7 +126,7 @@ def extract_signal(worker: Worker, signal_id: UUID, progress: Progress, *, with_
     return Extracted(found, meta, _details(valid, block, progress), backfilled, diagnosis)
 
 
-def _features(worker: Worker, valid: Validated) -> tuple[SignalFeatures, FeatureBlock, str | None]:
+def _features(worker: Worker, valid: Validated, threads: int) -> tuple[SignalFeatures, FeatureBlock, str | None]:
     """The signal's features, where they come from, and the version of their embedding."""
     block = extract_features(
         valid.recording.phases,
@@ -134,6 +136,7 @@ def _features(worker: Worker, valid: Validated) -> tuple[SignalFeatures, Feature
         present=valid.recording.present,
         max_gap_samples=valid.max_gap_samples,
         bands_hz=worker.settings.features.feature_bands_hz,
+        workers=threads,
     )
     version = current_version(worker.settings.features)
     vectors, embedding = embed_windows(block.values, feature_version=version, settings=worker.settings.models)
