@@ -4,6 +4,7 @@
 UV_VERSION := 0.13.9
 PYTHON ?=
 WORKERS ?= 2
+SEEDS ?= 20
 ARGS ?=
 
 SYNCED := .venv/.synced
@@ -21,7 +22,8 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo dev test lint types check check-definitions docs clean clean-data test-processes
+.PHONY: help setup demo dev test lint types check check-definitions docs audit clean clean-data \
+	test-processes test-faults test-fuzz test-hosts test-scale
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -41,11 +43,33 @@ dev: $(WARM) ## Dagster's UI and daemon on the current settings
 
 # never on the user's database: the tests start one of their own
 test: $(WARM) ## all tests, on an embedded Postgres of their own
-	@exec env -u DATABASE_URL -u DAGSTER_DATABASE_URL .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@exec $(PYTEST) .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+# the long runs of suites that `make test` runs briefly; minutes to an hour, as named
+PYTEST := env -u DATABASE_URL -u DAGSTER_DATABASE_URL
+LONG := .venv/bin/python -m pytest -n0 -o timeout=3600
 
 test-processes: $(WARM) ## two processes on 1000 signals, killed on the way (minutes)
-	@exec env -u DATABASE_URL -u DAGSTER_DATABASE_URL SIGNAL_PIPELINE_TESTS_SIGNALS=1000 \
-		.venv/bin/python -m pytest -m processes signal_pipeline_tests/orchestration/test_processes.py -o timeout=1800
+	@exec $(PYTEST) SIGNAL_PIPELINE_TESTS_SIGNALS=1000 $(LONG) signal_pipeline_tests/orchestration/test_processes.py $(ARGS)
+
+test-faults: $(WARM) ## thirteen kinds of faults, SEEDS=20 times; writes docs/reliability.md
+	@exec $(PYTEST) SIGNAL_PIPELINE_TESTS_SEEDS=$(SEEDS) SIGNAL_PIPELINE_WRITE_RELIABILITY=1 $(LONG) signal_pipeline_tests/faults $(ARGS)
+
+test-fuzz: $(WARM) ## 10,000 hostile files and blobs
+	@exec $(PYTEST) SIGNAL_PIPELINE_TESTS_FUZZ=10000 $(LONG) signal_pipeline_tests/hostile $(ARGS)
+
+test-hosts: $(WARM) ## two hosts in network namespaces, 1000 signals, one cut off half way (root)
+	@exec $(PYTEST) SIGNAL_PIPELINE_TESTS_HOSTS_SIGNALS=1000 $(LONG) signal_pipeline_tests/hosts $(ARGS)
+
+test-scale: $(WARM) ## query plans over 10 million feature rows (tens of GB of disk)
+	@exec $(PYTEST) SIGNAL_PIPELINE_TESTS_FEATURE_ROWS=10000000 $(LONG) signal_pipeline_tests/db/test_plans_at_scale.py $(ARGS)
+
+# asks the public service that knows of vulnerabilities; where it cannot be reached, that is what it says
+audit: $(SYNCED) ## known vulnerabilities of the locked dependencies
+	@requirements=$$(mktemp) && trap 'rm -f "$$requirements"' EXIT && \
+	$(UV) export --locked --all-extras --no-dev --no-emit-project --format requirements-txt --quiet > "$$requirements" && \
+	.venv/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off --requirement "$$requirements" \
+	|| { echo "audit: vulnerable, or what a package index knows of its packages could not be asked; see above" >&2; exit 1; }
 
 lint: $(SYNCED) ## ruff, mypy, and the rules of who may import whom; all of them, whichever fails
 	@failed=; for tool in 'ruff check' 'ruff format --check' 'lint-imports --no-logo' mypy; do \
