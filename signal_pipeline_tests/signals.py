@@ -130,3 +130,12 @@ def totals(engine: Engine) -> dict[str, int]:
     """All counters by name."""
     with engine.connect() as conn:
         return counters.totals(conn)
+
+
+EFFORT = {"claims_total", "reclaims_total", "stale_writes_refused_total"}
+"""What differs when the same is done by more workers, or by some that are killed on the way."""
+
+
+def achievements(engine: Engine) -> dict[str, int]:
+    """The counters of what was done, however often it was tried."""
+    return {name: n for name, n in totals(engine).items() if name not in EFFORT}

@@ -29,6 +29,7 @@ from signal_pipeline.settings import ModelSettings, Settings
 from signal_pipeline_tests.hosts import late_writer, silent_worker
 from signal_pipeline_tests.hosts.plant import Host, Plant, plant, wait_until
 from signal_pipeline_tests.signals import (
+    achievements,
     change,
     count,
     failures,
@@ -110,7 +111,7 @@ def results(site: Plant) -> Results:
         hours=count(site.engine, "hourly_feature_summary"),
         scores=str(value(site.engine, SCORES)),
         n_scores=count(site.engine, "anomaly_scores"),
-        totals=totals(site.engine),
+        totals=achievements(site.engine),
     )
 
 
@@ -187,6 +188,7 @@ def test_a_host_that_is_cut_off_loses_its_claims_and_nothing_is_lost_or_done_twi
         assert set(found.statuses.values()) == {"completed"}
         assert found.totals["features_total"] == found.n_features
         assert found.n_scores > 0
+        assert totals(site.engine)["reclaims_total"] >= len(lost)
         assert a.statuses_of(tokens) == {"FAILURE"}
         # it is back by itself: now it is alone
         again = insert_signals(site.engine, 10, equipment="again")
@@ -241,6 +243,7 @@ def test_what_a_cut_host_writes_after_its_lease_is_refused(site: Plant) -> None:
         answers = json.loads(late.stdout.readline())
     assert answers == {"heartbeat": 0} | dict.fromkeys(("fence", "complete", "fail", "everything"), "refused")
     assert rows(site) == before
+    assert totals(site.engine)["stale_writes_refused_total"] > 0
     assert {row.processing_status for row in before} == {"completed"}
     change(site.engine, EMPTY)
 

@@ -24,6 +24,7 @@ from signal_pipeline.processing.run import run_batch
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline_tests.signals import (
     MIDNIGHT,
+    achievements,
     change,
     count,
     failures,
@@ -31,7 +32,6 @@ from signal_pipeline_tests.signals import (
     insert_signals,
     recording,
     statuses,
-    totals,
     value,
 )
 
@@ -109,7 +109,7 @@ def results(engine: Engine) -> Results:
         features=features_hash(engine),
         n_features=count(engine, "features"),
         hours=str(value(engine, hours)),
-        totals=totals(engine),
+        totals=achievements(engine),
     )
 
 
