@@ -14,6 +14,10 @@ from signal_pipeline.pictures.colours import ALARM, LINE, PHASE_COLOURS, QUIET
 from signal_pipeline.pictures.thinning import F8
 
 
+SHORTEST_DAYS = 0.5
+"""Of an axis of hours: a single hour has no length, and its ticks no distance."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Panel:
     """One quantity of each window: `values` (n, 3) for R, S, T, or (n, 1) for the whole machine."""
@@ -132,6 +136,9 @@ def hours(title: str, past: Hours, *, forecast: Sequence[Band] = (), limit: floa
         axes.axvline(float(date2num(forecast[0].starts[0])), color=QUIET, linewidth=1)
     if limit is not None:
         axes.axhline(limit, color=ALARM, linewidth=1.2, linestyle="--", label=f"limit {limit:.3g} A")
+    left, right = axes.get_xlim()
+    if right - left < SHORTEST_DAYS:
+        axes.set_xlim((left + right - SHORTEST_DAYS) / 2, (left + right + SHORTEST_DAYS) / 2)
     locator = AutoDateLocator(maxticks=9)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))

@@ -73,10 +73,20 @@ def ui(server_url: str, template_database: str, tmp_path_factory: pytest.TempPat
             with dagster_server(here, port=free_port(), quiet=True) as server:
                 server.wait_until_ready()
                 found = Ui(server.url, engine)
-                wait_until(lambda: not value(engine, UNFINISHED))
-                wait_until(lambda: not found.runs(*BUSY))
+                patiently(lambda: not value(engine, UNFINISHED))
+                patiently(lambda: not found.runs(*BUSY))
                 train(Worker(engine, settings, "test"))
                 yield found
+
+
+def patiently(condition: Callable[[], bool]) -> None:
+    """`wait_until` with five times the patience: what is awaited here is a whole run on a loaded machine."""
+    for _ in range(4):
+        try:
+            return wait_until(condition)
+        except TimeoutError:
+            continue
+    return wait_until(condition)
 
 
 def _load_fleet(here: Surroundings, folder: Path) -> None:

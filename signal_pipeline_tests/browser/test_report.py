@@ -19,7 +19,7 @@ from signal_pipeline.synthetic import write_fleet
 from signal_pipeline_tests.browser.conftest import PATIENCE_MS, Shoot
 from signal_pipeline_tests.signals import MIDNIGHT, change
 
-pytestmark = pytest.mark.programs
+pytestmark = [pytest.mark.programs, pytest.mark.timeout(1800)]
 
 HOSTILE = "</script><script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'>"
 

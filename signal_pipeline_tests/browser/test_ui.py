@@ -6,11 +6,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from signal_pipeline.orchestration.ops import PER_SIGNAL
-from signal_pipeline_tests.browser.conftest import BUSY, PATIENCE_MS, Shoot
+from signal_pipeline_tests.browser.conftest import BUSY, PATIENCE_MS, Shoot, patiently
 from signal_pipeline_tests.orchestration.serving import Ui, wait_until
 from signal_pipeline_tests.signals import count, value
 
-pytestmark = [pytest.mark.programs, pytest.mark.dagster]
+pytestmark = [pytest.mark.programs, pytest.mark.dagster, pytest.mark.timeout(1800)]
 
 EXPANDED = "expanded=global%40global%3Asignals%2Cglobal%40global%3Amodels"
 KEY = re.compile("^[0-9a-f]{8}-")
@@ -48,8 +48,8 @@ def launch(page: Page, ui: Ui) -> None:
     """Press the dialog's button, and wait until the runs that it started have ended."""
     before = len(ui.runs())
     page.get_by_role("button", name=re.compile("^Launch ")).click()
-    wait_until(lambda: len(ui.runs()) > before)
-    wait_until(lambda: not ui.runs(*BUSY))
+    patiently(lambda: len(ui.runs()) > before)
+    patiently(lambda: not ui.runs(*BUSY))
 
 
 def test_the_lineage_shows_every_asset_and_where_it_flows(ui: Ui, page: Page, shoot: Shoot) -> None:
@@ -104,8 +104,8 @@ def test_a_person_starts_a_backfill(ui: Ui, page: Page, shoot: Shoot) -> None:
     page.get_by_role("button", name="Materialize").first.click()
     page.get_by_role("button", name="All", exact=True).click()
     see(page, "16 partitions")
-    page.get_by_role("button", name=re.compile("^Launch ")).click()
-    wait_until(lambda: bool(ui.runs("QUEUED", "STARTING", "STARTED")))
+    with page.expect_response(lambda answer: "launchPartitionBackfill" in (answer.request.post_data or "")):
+        page.get_by_role("button", name=re.compile("^Launch ")).click()
     page.goto(f"{ui.url}/runs?view=backfills")
     link = page.locator("a[href*='/runs/b/']").first
     expect(link).to_be_visible(timeout=PATIENCE_MS)

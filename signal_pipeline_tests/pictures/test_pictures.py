@@ -44,12 +44,14 @@ def some_scores(title: str = "M1", n: int = 9) -> bytes:
     return series.scores(title, np.arange(n) / 2, np.linspace(0, 2, n), threshold=1.0, warming=False, top=top)
 
 
-def some_hours(title: str = "M1", n: int = 40) -> bytes:
+def some_hours(title: str = "M1", n: int = 40, *, forecast: bool = True) -> bytes:
     starts = [MIDNIGHT + timedelta(hours=k + 5 * (k > 20)) for k in range(n)]
     mean = 10 + np.sin(np.arange(n) / 4)[:, None] * np.array([1, 1.1, 0.9])
     later = [MIDNIGHT + timedelta(hours=50 + k) for k in range(24)]
     band = series.Band(0, later, np.full(24, 10.0), np.full(24, 9.0), np.full(24, 11.0))
-    return series.hours(title, series.Hours(starts, mean, mean - 0.1, mean + 0.1), forecast=[band], limit=12.0)
+    return series.hours(
+        title, series.Hours(starts, mean, mean - 0.1, mean + 0.1), forecast=[band] * forecast, limit=12.0
+    )
 
 
 def healthy(title: str = "M1") -> bytes:
@@ -108,6 +110,7 @@ def test_phases_that_were_not_recorded_leave_a_picture_of_the_others(missing: in
 def test_one_window_and_one_hour_are_enough() -> None:
     for draw in (some_features, some_scores, some_hours):
         assert len(draw(n=1)) > 1000
+    assert len(some_hours(n=1, forecast=False)) > 1000
 
 
 def test_pictures_drawn_in_threads_are_the_same_as_alone() -> None:
