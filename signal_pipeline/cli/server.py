@@ -137,6 +137,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     for member in alive:
         member.kill()
     psutil.wait_procs(alive, timeout=5)
+    process.poll()  # reaped behind its back: it would take itself for still running
 
 
 def _family(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
