@@ -49,11 +49,22 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    worker_output = getattr(session.config, "workeroutput", None)
+    if worker_output is not None:  # one of pytest-xdist's workers: the process that started it writes
+        worker_output["faults"] = {number: (dict(one.counts), dict(one.outcomes)) for number, one in seen.items()}
+        return
     if os.environ.get(WRITE_VARIABLE) != "1" or session.config.option.collectonly:
         return
-    if hasattr(session.config, "workerinput"):
-        raise pytest.UsageError(f"{WRITE_VARIABLE}=1 needs one process: run with -n0")
     report.PAGE.write_text(report.page(seen, seeds=len(SEEDS)), encoding="utf-8")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a worker of pytest-xdist saw, when it has ended."""
+    for number, (counts, outcomes) in getattr(node, "workeroutput", {}).get("faults", {}).items():
+        one = seen.setdefault(number, report.Seen())
+        one.counts.update(counts)
+        one.outcomes.update(outcomes)
 
 
 @pytest.fixture

@@ -27,10 +27,10 @@ pytestmark = [pytest.mark.faults(12), pytest.mark.dagster, pytest.mark.timeout(1
 
 LEASE_SECONDS = 5
 
-# A moment for each signal to start, so that there is time to kill its run.
+# A second for each signal to start, so that there is time to kill its run.
 SLOW_START = """
     CREATE FUNCTION test_slow_start() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN PERFORM pg_sleep(0.2); RETURN NEW; END $$;
+        $$ BEGIN PERFORM pg_sleep(1); RETURN NEW; END $$;
     CREATE TRIGGER test_slow_start BEFORE UPDATE OF work_started_at ON raw_signals FOR EACH ROW
         WHEN (NEW.work_started_at IS NOT NULL) EXECUTE FUNCTION test_slow_start();
 """
