@@ -13,7 +13,6 @@ from signal_pipeline.pictures.canvas import add_axes, legend, literal, new_sheet
 from signal_pipeline.pictures.colours import ALARM, LINE, PHASE_COLOURS, QUIET
 from signal_pipeline.pictures.thinning import F8
 
-
 SHORTEST_DAYS = 0.5
 """Of an axis of hours: a single hour has no length, and its ticks no distance."""
 
