@@ -20,6 +20,7 @@ from sqlalchemy.engine import make_url
 from signal_pipeline.settings import Settings
 from signal_pipeline_tests.deploy.processes import BIN, ROOT, Site
 from signal_pipeline_tests.orchestration.serving import free_port
+from signal_pipeline_tests.programs import program
 from signal_pipeline_tests.signals import count, insert_signals, statuses, value
 
 DEPLOY = ROOT / "deploy"
@@ -39,7 +40,17 @@ OURS = {name: service for name, service in SERVICES.items() if "build" in servic
 def commands() -> dict[str, list[str]]:
     """Every command that our image runs, health checks included."""
     checks = {f"{n} health": s["healthcheck"]["test"][1:] for n, s in OURS.items() if "test" in s["healthcheck"]}
-    return {name: service["command"] for name, service in OURS.items()} | checks
+    pods = {f"{m['kind']} in kubernetes": container_of(m)["command"] for m in extras()}
+    return {name: service["command"] for name, service in OURS.items()} | checks | pods
+
+
+def extras() -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((DEPLOY / "kubernetes" / "extras.yaml").read_text()))
+
+
+def container_of(manifest: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = manifest["spec"]["template"]["spec"]["containers"][0]
+    return found
 
 
 @cache
@@ -115,6 +126,17 @@ def test_our_services_may_gain_no_rights() -> None:
     for service in OURS.values():
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+@pytest.mark.programs
+def test_prometheus_takes_its_configuration_and_scrapes_the_port_of_the_metrics() -> None:
+    path = DEPLOY / "compose" / "prometheus.yml"
+    promtool = program("promtool")
+    done = subprocess.run([promtool, "check", "config", path], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (target,) = yaml.safe_load(path.read_text())["scrape_configs"][0]["static_configs"][0]["targets"]
+    service, port = target.split(":")
+    assert SERVICES[service]["command"][-1] == port
 
 
 def dockerfile() -> str:
