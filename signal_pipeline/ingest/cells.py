@@ -21,6 +21,8 @@ from signal_pipeline.ingest.side_by_side import side_by_side
 # one block is one piece for pyarrow too
 _PYARROW_BLOCK: Final = 4 * BLOCK_BYTES
 
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
 
 @dataclass(slots=True)
 class BlockParser:
@@ -46,8 +48,9 @@ class BlockParser:
     def _numbers(self, block: Block) -> NDArray[np.float32] | None:
         """The samples of a block in which nothing is wrong; any thread may ask."""
         data = self._unquoted(block)
-        # pyarrow would take a lone CR for the end of a row, and read "1"2 as 12
-        misread = _has_lone_returns(data) or _has_broken_quotes(data, self.layout.delimiter.encode())
+        # pyarrow would take a lone CR for the end of a row, read "1"2 as 12, and pass over a mark before a number
+        quotes = _has_broken_quotes(data, self.layout.delimiter.encode())
+        misread = _has_lone_returns(data) or quotes or data.startswith(BYTE_ORDER_MARK)
         return None if misread else self._fast(data, block.n_rows)
 
     def _unquoted(self, block: Block) -> bytes:
@@ -81,6 +84,8 @@ class BlockParser:
             raise self._broken(block, "carriage returns")
         if _has_broken_quotes(data, self.layout.delimiter.encode()):
             raise self._broken(block, "quotes")
+        if data.startswith(BYTE_ORDER_MARK):
+            raise self._broken(block, "a byte order mark in the middle of the file; were two files joined?")
         try:
             table = self._table(data, pa.binary())
         except pa.ArrowInvalid as error:

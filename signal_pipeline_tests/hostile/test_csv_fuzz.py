@@ -79,6 +79,16 @@ def test_what_follows_a_closing_quote_is_never_glued_to_the_number(engine: Engin
     assert "line 3 has a quote that is not closed, or text after a closed one" in report.message
 
 
+@pytest.mark.parametrize("place", [0, 1, 5])
+def test_a_byte_order_mark_within_the_file_is_no_part_of_a_number(engine: Engine, tmp_path: Path, place: int) -> None:
+    path = tmp_path.resolve() / "hostile.csv"
+    rows = ["1,2,3\n"] * 6
+    rows[place] = "\ufeff" + rows[place]
+    path.write_text("current_R,current_S,current_T\n" + "".join(rows))
+    report = load_one(engine, path)
+    assert (report.outcome, report.reason) == (FileOutcome.FAILED, FailureReason.CSV_ERROR)
+
+
 @pytest.mark.timeout(TIMEOUT_SECONDS)
 def test_a_generated_file_is_loaded_exactly_or_refused_by_name(
     engine: Engine,
