@@ -104,8 +104,7 @@ def test_a_person_starts_a_backfill(ui: Ui, page: Page, shoot: Shoot) -> None:
     page.get_by_role("button", name="Materialize").first.click()
     page.get_by_role("button", name="All", exact=True).click()
     see(page, "16 partitions")
-    with page.expect_response(lambda answer: "launchPartitionBackfill" in (answer.request.post_data or "")):
-        page.get_by_role("button", name=re.compile("^Launch ")).click()
+    launch(page, ui)
     page.goto(f"{ui.url}/runs?view=backfills")
     link = page.locator("a[href*='/runs/b/']").first
     expect(link).to_be_visible(timeout=PATIENCE_MS)
