@@ -18,9 +18,10 @@ EQUIPMENT = text(
     "SELECT id, name FROM equipment WHERE CAST(:names AS text[]) IS NULL OR name = ANY(:names) ORDER BY name"
 )
 
+# The equipment is the same on both sides; said twice, a motor's signals are found by their index, too.
 _WINDOWS = """
     SELECT f.id, f.raw_id, f.window_start, {columns}
-    FROM features AS f JOIN raw_signals AS r ON r.id = f.raw_id
+    FROM features AS f JOIN raw_signals AS r ON r.id = f.raw_id AND r.equipment_id = f.equipment_id
     WHERE f.equipment_id = :equipment_id AND f.feature_version = :feature_version
       AND r.processing_status = 'completed'
       AND (CAST(:start AS timestamptz) IS NULL OR f.window_start >= :start)

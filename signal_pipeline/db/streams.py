@@ -121,9 +121,10 @@ BARRIER = text("""
 
 # Signals that were finished before the model existed are not of its stream (`detect` scores them), except those that
 # this batch was asked to score.
+# The equipment is the same on both sides; said twice, a motor's signals are found by their index, too.
 _WINDOWS = """
     SELECT f.id, f.raw_id, f.window_start, {columns}
-    FROM features AS f JOIN raw_signals AS r ON r.id = f.raw_id
+    FROM features AS f JOIN raw_signals AS r ON r.id = f.raw_id AND r.equipment_id = f.equipment_id
     WHERE f.equipment_id = :equipment_id AND f.feature_version = :feature_version AND {which}
       AND NOT EXISTS (SELECT 1 FROM anomaly_scores AS s
                       WHERE s.feature_id = f.id AND s.model_kind = :model_kind AND s.model_version = :model_version)
