@@ -6,6 +6,7 @@ work together (on loopback, without containers). Not tried: building the image, 
 
 import os
 import re
+import shutil
 import subprocess
 from fnmatch import fnmatch
 from functools import cache
@@ -129,14 +130,19 @@ def test_our_services_may_gain_no_rights() -> None:
 
 
 @pytest.mark.programs
-def test_prometheus_takes_its_configuration_and_scrapes_the_port_of_the_metrics() -> None:
-    path = DEPLOY / "compose" / "prometheus.yml"
+def test_prometheus_takes_its_files_and_scrapes_the_port_and_job_of_the_metrics(tmp_path: Path) -> None:
+    """In one folder, as they are mounted."""
+    mounted = [volume.split(":") for volume in SERVICES["prometheus"]["volumes"] if volume.startswith("./")]
+    for source, target, _ in mounted:
+        shutil.copy(DEPLOY / source, tmp_path / Path(target).name)
+    config = tmp_path / "prometheus.yml"
     promtool = program("promtool")
-    done = subprocess.run([promtool, "check", "config", path], check=False, capture_output=True, text=True)
+    done = subprocess.run([promtool, "check", "config", config], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    (target,) = yaml.safe_load(path.read_text())["scrape_configs"][0]["static_configs"][0]["targets"]
-    service, port = target.split(":")
+    (job,) = yaml.safe_load(config.read_text())["scrape_configs"]
+    service, port = job["static_configs"][0]["targets"][0].split(":")
     assert SERVICES[service]["command"][-1] == port
+    assert f'job="{job["job_name"]}"' in (tmp_path / "alerts.yml").read_text()
 
 
 def dockerfile() -> str:
