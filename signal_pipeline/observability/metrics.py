@@ -46,7 +46,7 @@ TOTALS = {
 """Counters without labels: the name in the database is the name of the metric."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class PipelineCollector(Collector):
     """Reads the database when Prometheus asks, at most once every METRICS_CACHE_SECONDS whoever asks."""
 
