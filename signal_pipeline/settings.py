@@ -196,7 +196,7 @@ class ViewSettings(_Group):
     """What people see in Dagster: pictures, and when the checks of the data complain."""
 
     pictures_per_run: int = Field(
-        2, ge=0, le=100, description="signals of a run that get pictures in Dagster's UI; 0: none (extra `plots`)"
+        1, ge=0, le=100, description="signals of a run that get pictures in Dagster's UI; 0: none (extra `plots`)"
     )
     check_failed_pct: float = Field(5, ge=0, le=100, description="% of the latest signals that may have failed")
     check_silent_hours: float = Field(24, gt=0, description="h after which an equipment without new recordings is late")

@@ -19,6 +19,8 @@ from sqlalchemy import Engine, TextClause, text
 from signal_pipeline.db import quality
 from signal_pipeline.db.claims import claim_pending
 from signal_pipeline.orchestration.checks import CHECKS, chance_of
+from signal_pipeline.orchestration.ops import PER_SIGNAL
+from signal_pipeline.orchestration.partitions import PARTITIONS_NAME
 from signal_pipeline.processing.batch import Batch
 from signal_pipeline.processing.models import train
 from signal_pipeline.processing.run import run_batch
@@ -187,6 +189,20 @@ def test_hours_that_are_not_what_their_features_give_keep_forecasts_from_being_i
     blocked = job.execute_in_process(instance=instance, raise_on_error=False)
     assert not blocked.success
     assert not blocked.get_asset_materialization_events()
+
+
+def test_a_person_who_materializes_a_partition_gets_it_and_the_checks_stay_with_their_job(
+    engine: Engine, definitions: Definitions, instance: DagsterInstance
+) -> None:
+    """As the UI does by default: the checks are part of the run, but wait for outputs that the ops never yield."""
+    (signal_id,) = insert_signals(engine, 1)
+    instance.add_dynamic_partitions(PARTITIONS_NAME, [str(signal_id)])
+    done = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance, asset_selection=list(PER_SIGNAL), partition_key=str(signal_id)
+    )
+    assert done.success
+    assert {event.asset_key for event in done.get_asset_materialization_events()} == set(PER_SIGNAL)
+    assert by_name(done) == {}
 
 
 def test_no_check_runs_with_the_batches_of_the_sensor(definitions: Definitions) -> None:
