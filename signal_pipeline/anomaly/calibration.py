@@ -1,13 +1,13 @@
 """Thresholds from scores of windows that took no part in the fit. Counts events, not windows.
 
-Not here: fitting, scoring. An event needs k of the last n scores at or above the threshold, so what matters is the
-k-th largest of the last n: its peaks over the left-out stretches say how high healthy life climbs, and the threshold
-is the level that the next stretch passes with the chance that was asked for.
+Not here: fitting, scoring, simulating (`few`). An event needs k of the last n scores at or above the threshold, so
+what matters is the k-th largest of the last n: its peaks over the left-out stretches say how high healthy life climbs,
+and the threshold is the level that the next stretch passes with the chance that was asked for.
 """
 
 from collections import deque
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import replace
 from math import ceil, exp, expm1
 from typing import Final
 
@@ -18,6 +18,7 @@ from signal_pipeline.anomaly.reference import Calibration
 from signal_pipeline.anomaly.tuning import Persistence
 
 METHOD: Final = "prediction limit of the log peaks of left-out stretches"
+METHOD_OF_FEW: Final = "quantile of the peaks of simulated recordings"
 MIN_BLOCKS: Final = 8
 
 
@@ -52,24 +53,70 @@ def calibrate(left_out: Sequence[F8], persistence: Persistence, *, false_events_
 
     Raises `ValueError` where nothing can be calibrated on: fewer than two stretches with a score.
     """
-    if not false_events_per_1000 > 0:
-        raise ValueError(f"{false_events_per_1000=}: a rate must be above 0; none is promised by any threshold")
     pieces = ceil(MIN_BLOCKS / len(left_out))
     blocks = [b for fold in left_out for b in _pieces(persistent(fold, persistence), pieces) if np.isfinite(b).any()]
     if len(blocks) < 2:
         raise ValueError(f"{len(blocks)} left-out stretches have scores: two are needed, choose more recordings")
-    n_windows = sum(len(block) for block in blocks)
-    chance = -expm1(-n_windows / len(blocks) * false_events_per_1000 / 1000)
+    chance = _chance(sum(len(block) for block in blocks) / len(blocks), false_events_per_1000)
     threshold = _prediction_limit(np.log([max(block.max(), 1e-12) for block in blocks]), chance)
-    alarms = [in_alarm(fold, np.full(len(fold), threshold), persistence) for fold in left_out]
-    events = sum(int(alarm[:1].sum()) + sum(b and not a for a, b in pairwise(alarm)) for alarm in alarms)
+    cuts = [0] * len(left_out)
+    told = _told(METHOD, threshold, left_out, cuts, persistence=persistence, asked=false_events_per_1000)
+    return replace(told, blocks=len(blocks))
+
+
+def calibrate_on_simulated(
+    simulated: Sequence[tuple[F8, F8]], persistence: Persistence, *, false_events_per_1000: float
+) -> Calibration:
+    """The same from simulated pairs of stretches, scores (m_i,) and then (n_i,), each pair of a model of its own.
+
+    The threshold is the lowest at which events begin in the second stretches as often as was asked for. One that goes
+    on from the first has begun there, and counts there. Raises `ValueError` for a rate that is not above 0.
+    """
+    chance = _chance(float(np.mean([len(last) for _, last in simulated])), false_events_per_1000)
+    levels = [persistent(np.concatenate(pair), persistence) for pair in simulated]
+    cuts = [len(first) for first, _ in simulated]
+    before = np.array([level[:cut].max() for level, cut in zip(levels, cuts, strict=True)])
+    across = np.array([level[cut - 1] for level, cut in zip(levels, cuts, strict=True)])
+    peaks = np.array([level[cut:].max() for level, cut in zip(levels, cuts, strict=True)])
+    threshold = float(peaks.max())
+    for lower in np.sort(peaks)[len(peaks) // 2 :][::-1]:
+        goes_on = (before >= lower) & (across >= persistence.hysteresis * lower)
+        if (peaks[~goes_on] >= lower).sum() > chance * len(peaks):
+            break
+        threshold = float(lower)
+    whole = [np.concatenate(pair) for pair in simulated]
+    return _told(METHOD_OF_FEW, threshold, whole, cuts, persistence=persistence, asked=false_events_per_1000)
+
+
+def _chance(windows: float, false_events_per_1000: float) -> float:
+    """That a stretch of so many windows has an event, where it has windows·rate on average."""
+    if not false_events_per_1000 > 0:
+        raise ValueError(f"{false_events_per_1000=}: a rate must be above 0; none is promised by any threshold")
+    return -expm1(-windows * false_events_per_1000 / 1000)
+
+
+def _told(
+    method: str,
+    threshold: float,
+    stretches: Sequence[F8],
+    cuts: Sequence[int],
+    *,
+    persistence: Persistence,
+    asked: float,
+) -> Calibration:
+    """With the rate of the events that begin in each stretch (n_i,) at or after its cut."""
+    n_windows = sum(len(stretch) - cut for stretch, cut in zip(stretches, cuts, strict=True))
+    events = 0
+    for stretch, cut in zip(stretches, cuts, strict=True):
+        alarm = in_alarm(stretch, np.full(len(stretch), threshold), persistence)
+        events += int((np.diff(alarm.astype(np.int8), prepend=0)[cut:] == 1).sum())
     return Calibration(
         threshold=threshold,
-        method=METHOD,
-        target_false_events_per_1000=false_events_per_1000,
-        achieved_false_events_per_1000=1000 * events / sum(len(fold) for fold in left_out),
-        left_out_windows=sum(len(fold) for fold in left_out),
-        blocks=len(blocks),
+        method=method,
+        target_false_events_per_1000=asked,
+        achieved_false_events_per_1000=1000 * events / n_windows,
+        left_out_windows=n_windows,
+        blocks=len(stretches),
     )
 
 

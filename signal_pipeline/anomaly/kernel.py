@@ -1,8 +1,9 @@
-"""The two loops that have an order, compiled. Not here: checks, names, dataclasses.
+"""The two loops that have an order, compiled, and the steps of the second. Not here: checks, names, dataclasses.
 
 Compiled without fastmath: every sum has one order, so a batch gives the bytes that its windows give one by one.
 numba costs half a second, so this module is imported inside the functions that need it. The cache on disk notices
-changes of this file only, and so the loops call nothing from another file.
+changes of this file only, and so the loops call nothing from another file. The steps are functions because people
+read them; the compiler puts them back into the loop.
 """
 
 import math
@@ -12,7 +13,7 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 
-from signal_pipeline.anomaly.arrays import F8
+from signal_pipeline.anomaly.arrays import F8, I8
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,14 +37,98 @@ def smooth_loop(z: F8, smoothing: float, knee: float) -> F8:
     return out
 
 
-def advance_loop(  # noqa: C901, PLR0912, PLR0917 - one flat loop: numba inlines nothing of it, and positional calls cost least
-    z: F8,
+@_compiled
+def _deviate(window: F8, columns: I8, median: F8, scale: F8, z: F8) -> int:
+    """Fill `z` (d,) with the deviations of one window in sd, NaN where nothing finite is; how many are finite."""
+    present = 0
+    for j in range(len(columns)):
+        x = (window[columns[j]] - median[j]) / scale[j]
+        if np.isfinite(x):
+            z[j] = x
+            present += 1
+        else:
+            z[j] = np.nan
+    return present
+
+
+@_compiled
+def _smooth(z: F8, centre: F8, smoothing: float, knee: float, smoothed: F8) -> None:
+    """Move `smoothed` by one window's deviations from `centre`; one that is missing counts as none."""
+    for j in range(len(z)):
+        x = 0.0
+        if not np.isnan(z[j]):
+            x = knee * math.asinh((z[j] - centre[j]) / knee)
+        smoothed[j] += smoothing * (x - smoothed[j])
+
+
+@_compiled
+def _distances(smoothed: F8, white: F8, n_leading: int, y: F8) -> tuple[float, float]:
+    """Fill `y` (d,) with Wᵀ·s; the squared lengths of its leading part and of the rest."""
+    d = len(y)
+    y[:] = 0.0
+    for j in range(d):
+        s = smoothed[j]
+        for k in range(d):
+            y[k] += s * white[j, k]
+    lead = 0.0
+    rest = 0.0
+    for k in range(d):
+        if k < n_leading:
+            lead += y[k] * y[k]
+        else:
+            rest += y[k] * y[k]
+    return lead, rest
+
+
+@_compiled
+def _explain(y: F8, white_t: F8, precision: F8, v: F8, columns: I8, shares: F8) -> None:  # noqa: PLR0917
+    """Fill `columns` and `shares` (k,) with the largest of (P·s)_j² / P_jj, `v` (d,) being scratch.
+
+    P = W·Wᵀ: reconstruction-based contributions, Alcala and Qin 2009. Equal ones stand in the features' order.
+    """
+    d, n_top = len(y), len(columns)
+    v[:] = 0.0
+    for k in range(d):
+        for j in range(d):
+            v[j] += y[k] * white_t[k, j]
+    total = 0.0
+    shares[:] = -1.0
+    for j in range(d):
+        x = v[j] * v[j] / precision[j]
+        total += x
+        place = n_top
+        while place > 0 and x > shares[place - 1]:
+            place -= 1
+        for i in range(n_top - 1, place, -1):
+            columns[i] = columns[i - 1]
+            shares[i] = shares[i - 1]
+        if place < n_top:
+            columns[place] = j
+            shares[place] = x
+    for i in range(n_top):
+        shares[i] = shares[i] / total if total > 0.0 else 0.0
+
+
+@_compiled
+def _follow(z: F8, smoothed: F8, gate: F8, rate: float, reach: float, centre: F8) -> None:  # noqa: PLR0917
+    """Move `centre` (d,) towards what is present and below `gate`, never beyond `reach`."""
+    for j in range(len(z)):
+        if not np.isnan(z[j]) and abs(smoothed[j]) < gate[j]:
+            centre[j] = min(max(centre[j] + rate * smoothed[j], -reach), reach)
+
+
+def advance_loop(  # noqa: PLR0917
+    values: F8,
+    columns: I8,
+    median: F8,
+    scale: F8,
     smoothing: float,
     knee: float,
     gate: F8,
     adaptation: float,
     reach: float,
     needed: int,
+    settled: int,
     white: F8,
     white_t: F8,
     precision: F8,
@@ -53,57 +138,30 @@ def advance_loop(  # noqa: C901, PLR0912, PLR0917 - one flat loop: numba inlines
     seen: int,
     t2: F8,
     q: F8,
-    contributions: F8,
+    top_columns: I8,
+    top_shares: F8,
 ) -> int:
-    """Move `smoothed` and `centre` (d,), both changed in place, through the windows `z` (n, d) in sd, NaN = missing.
+    """Move `smoothed` and `centre` (d,), both changed in place, through the windows `values` (n, features).
 
-    Fills `t2`, `q` (n,) with |W_lead·s|² and |W_rest·s|², `white` (d, d) holding W's directions as columns and
-    `white_t` the same transposed; and `contributions` (n, d) with (P·s)_j² / P_jj, P = W·Wᵀ, `precision` its diagonal
-    (reconstruction-based contributions, Alcala and Qin 2009). A window with fewer than `needed` features present
-    changes nothing and gives NaN. `gate` (d,) is in sd. Returns `seen` plus the windows that were learnt.
+    `columns`, `median`, `scale` (d,) say what takes part. Fills `t2`, `q` (n,) with |W_lead·s|² and |W_rest·s|²,
+    `white` (d, d) holding W's directions as columns and `white_t` the same transposed; and `top_columns`, `top_shares`
+    (n, k) with the largest contributions, `precision` being the diagonal of W·Wᵀ. A window with fewer than `needed`
+    features present changes nothing and gives NaN. `gate` (d,) is in sd. Returns `seen` plus the windows learnt.
     """
-    n, d = z.shape
-    y = np.empty(d)
-    v = np.empty(d)
-    for t in range(n):
-        present = 0
-        for j in range(d):
-            present += not np.isnan(z[t, j])
-        if present < needed:
-            t2[t] = np.nan
-            q[t] = np.nan
-            contributions[t] = np.nan
+    d = len(columns)
+    z, y, v = np.empty(d), np.empty(d), np.empty(d)
+    for t in range(len(values)):
+        if _deviate(values[t], columns, median, scale, z) < needed:
+            t2[t], q[t], top_shares[t] = np.nan, np.nan, 0.0
+            top_columns[t] = np.arange(top_columns.shape[1])
             continue
-        y[:] = 0.0
-        for j in range(d):
-            x = 0.0
-            if not np.isnan(z[t, j]):
-                x = knee * math.asinh((z[t, j] - centre[j]) / knee)
-            smoothed[j] += smoothing * (x - smoothed[j])
-            s = smoothed[j]
-            for k in range(d):
-                y[k] += s * white[j, k]
-        lead = 0.0
-        rest = 0.0
-        v[:] = 0.0
-        for k in range(d):
-            if k < n_leading:
-                lead += y[k] * y[k]
-            else:
-                rest += y[k] * y[k]
-            for j in range(d):
-                v[j] += y[k] * white_t[k, j]
-        t2[t] = lead
-        q[t] = rest
-        for j in range(d):
-            contributions[t, j] = v[j] * v[j] / precision[j]
+        _smooth(z, centre, smoothing, knee, smoothed)
+        t2[t], q[t] = _distances(smoothed, white, n_leading, y)
+        _explain(y, white_t, precision, v, top_columns[t], top_shares[t])
         seen += 1
         if adaptation > 0.0:
-            # at first the mean of what was seen: a new state settles on the machine's present operating point
-            rate = max(adaptation, 1.0 / seen)
-            for j in range(d):
-                if not np.isnan(z[t, j]) and abs(smoothed[j]) < gate[j]:
-                    centre[j] = min(max(centre[j] + rate * smoothed[j], -reach), reach)
+            # the mean of all that was seen, the windows behind the reference included where they show other days
+            _follow(z, smoothed, gate, max(adaptation, 1.0 / (settled + seen)), reach, centre)
     return seen
 
 

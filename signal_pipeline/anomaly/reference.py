@@ -39,11 +39,15 @@ class Scaler:
         """Names of the features that take part, in the order of every (…, d) array."""
         return tuple(self.features[column] for column in self.columns)
 
-    def apply(self, values: F8) -> F8:
-        """`values` (n, len(features)) as deviations (n, d) in sd, contiguous; what is not finite becomes NaN."""
+    def check(self, values: F8) -> F8:
+        """`values` (n, len(features)) as contiguous float64. Raises `ValueError` for another width."""
         if values.ndim != 2 or values.shape[1] != len(self.features):
             raise ValueError(f"values have the shape {values.shape}: (n, {len(self.features)}) is needed")
-        z = (np.asarray(values, dtype=np.float64)[:, self.columns] - self.centre) / self.scale
+        return np.ascontiguousarray(values, dtype=np.float64)
+
+    def apply(self, values: F8) -> F8:
+        """`values` (n, len(features)) as deviations (n, d) in sd, contiguous; what is not finite becomes NaN."""
+        z = (self.check(values)[:, self.columns] - self.centre) / self.scale
         return np.ascontiguousarray(np.where(np.isfinite(z), z, np.nan))
 
 
@@ -70,7 +74,11 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Where the threshold comes from: scores of windows that took no part in the fit that scored them."""
+    """Where the threshold comes from: scores of windows that took no part in the fit that scored them.
+
+    `left_out_windows` and `blocks` are how many windows, and stretches of them, the threshold rests on; with few
+    recordings these are simulated (`method` says so).
+    """
 
     threshold: float
     method: str
@@ -97,6 +105,15 @@ class Reference:
     def threshold(self) -> float:
         return self.calibration.threshold
 
+    @property
+    def settled(self) -> int:
+        """How many windows the reference's centre stands for when a stream begins.
+
+        Several recordings show how far a day lies from the others, and a new one moves the centre as one among them. A
+        single one does not, and a new stream settles on where the machine runs now.
+        """
+        return self.n_windows if len(self.recordings) > 1 else 0
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 over all that decides a score; a state belongs to one digest."""
@@ -106,6 +123,7 @@ class Reference:
                 "features": self.scaler.used,
                 "n_leading": self.shape.n_leading,
                 "threshold": float(self.threshold).hex(),
+                "settled": self.settled,
                 "tuning": asdict(self.tuning),
             },
             sort_keys=True,

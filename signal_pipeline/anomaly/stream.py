@@ -113,15 +113,14 @@ def score(
     limit = reference.threshold if threshold is None else threshold
     if not limit > 0:
         raise ValueError(f"{threshold=} must be above 0")
-    t2, q, contributions, after = advance(reference.scaler, reference.shape, reference.tuning, state, values)
+    t2, q, top_columns, top_shares, after = advance(
+        reference.scaler, reference.shape, reference.tuning, state, values, settled=reference.settled
+    )
     total = t2 + q
     scored = np.isfinite(total)
     # the number that a window has in the stream; an unscored window does not count
-    number = state.windows + np.cumsum(scored)
-    warming = number <= reference.tuning.warming
-    with np.errstate(invalid="ignore"):
-        is_anomaly = scored & ~warming & (total >= limit)
-    top_columns, top_shares = _largest(contributions)
+    warming = state.windows + scored.cumsum() <= reference.tuning.warming
+    is_anomaly = scored & ~warming & (total >= limit)
     scores = Scores(
         total, t2, q, scored, warming, is_anomaly, float(limit), reference.scaler.used, top_columns, top_shares
     )
@@ -129,23 +128,32 @@ def score(
 
 
 def advance(
-    scaler: Scaler, shape: Shape, tuning: Tuning, state: StreamState, values: F8
-) -> tuple[F8, F8, F8, StreamState]:
-    """T² (n,), Q (n,), contributions (n, d) and the state after `values`; no threshold, no judgement."""
+    scaler: Scaler, shape: Shape, tuning: Tuning, state: StreamState, values: F8, *, settled: int = 0
+) -> tuple[F8, F8, I8, F8, StreamState]:
+    """T² (n,), Q (n,), places and shares (n, k) of the largest contributions, and the state after `values`.
+
+    `settled` is how many windows the centre at 0 stands for: 0 lets the first windows move it at once. No threshold,
+    no judgement.
+    """
     from signal_pipeline.anomaly import kernel
 
-    z = scaler.apply(values)
-    n, d = z.shape
-    t2, q, contributions = np.empty(n), np.empty(n), np.empty((n, d))
+    values = scaler.check(values)
+    n, d = len(values), len(scaler.columns)
+    t2, q = np.empty(n), np.empty(n)
+    top_columns, top_shares = np.empty((n, min(N_TOP, d)), dtype=np.int64), np.empty((n, min(N_TOP, d)))
     smoothed, centre = state.smoothed.copy(), state.centre.copy()
     seen = kernel.advance(
-        z,
+        values,
+        scaler.columns,
+        scaler.centre,
+        scaler.scale,
         tuning.smoothing,
         tuning.knee,
         tuning.gate * shape.spread,
         tuning.adaptation,
         tuning.reach,
         max(1, ceil(tuning.min_present * d)),
+        settled,
         shape.white,
         shape.white_t,
         shape.precision,
@@ -155,15 +163,7 @@ def advance(
         state.windows,
         t2,
         q,
-        contributions,
+        top_columns,
+        top_shares,
     )
-    return t2, q, contributions, StreamState(state.reference, int(seen), smoothed, centre)
-
-
-def _largest(contributions: F8) -> tuple[I8, F8]:
-    """Places and shares of each row's largest contributions, largest first; equal ones in the features' order."""
-    order = np.argsort(-contributions, axis=1, kind="stable")[:, :N_TOP]
-    total = contributions.sum(axis=1, keepdims=True)
-    # np.take_along_axis does the same, and costs as much as a window's score
-    largest = contributions[np.arange(len(order))[:, None], order]
-    return order, np.divide(largest, total, out=np.zeros_like(largest), where=total > 0)
+    return t2, q, top_columns, top_shares, StreamState(state.reference, int(seen), smoothed, centre)

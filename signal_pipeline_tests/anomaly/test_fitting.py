@@ -4,23 +4,24 @@ import numpy as np
 import pytest
 
 from signal_pipeline.anomaly.arrays import F8
-from signal_pipeline.anomaly.calibration import calibrate, in_alarm, persistent
-from signal_pipeline.anomaly.covariance import ledoit_wolf, left_out_deviations
-from signal_pipeline.anomaly.fitting import fit, fit_scaler
+from signal_pipeline.anomaly.calibration import calibrate, calibrate_on_simulated, in_alarm, persistent
+from signal_pipeline.anomaly.covariance import ledoit_wolf, left_out_deviations, of_recordings, scatter_of_means
+from signal_pipeline.anomaly.fitting import fit
 from signal_pipeline.anomaly.folds import split_folds
 from signal_pipeline.anomaly.reference import Dropped
+from signal_pipeline.anomaly.scaling import fit_scaler
 from signal_pipeline.anomaly.stream import score, start
 from signal_pipeline.anomaly.tuning import Kind, Persistence, Tuning
 from signal_pipeline_tests.anomaly.machines import FEATURES, Machine
 
 
 def test_a_reference_says_what_it_was_made_of(machine: Machine) -> None:
-    values, names = machine.recordings(9)
+    values, names = machine.recordings(12)
     reference = fit(FEATURES, values, names)
-    assert reference.recordings == tuple(f"recording_{i}" for i in range(9))
-    assert reference.n_windows == 540
-    assert reference.calibration.left_out_windows == 540
-    assert reference.calibration.blocks == 9
+    assert reference.recordings == tuple(f"recording_{i}" for i in range(12))
+    assert reference.n_windows == 720
+    assert reference.calibration.left_out_windows == 720
+    assert reference.calibration.blocks == 12
     assert reference.calibration.target_false_events_per_1000 == 1.0
     assert 0 < reference.shape.shrinkage < 1
     assert 1 <= reference.shape.n_leading <= 12
@@ -117,6 +118,23 @@ def test_differences_between_recordings_count_as_healthy_variation() -> None:
     assert np.abs(left_out_deviations(smoothed, folds * 0)).max() == 5
 
 
+def test_a_new_recording_varies_within_and_between_recordings() -> None:
+    """5000 recordings: so many show every direction, and hardly anything is shrunk."""
+    rng = np.random.default_rng(0)
+    between, within = np.array([[4.0, 3.0], [3.0, 4.0]]), np.diag([1.0, 0.25])
+    means = np.repeat(rng.multivariate_normal([0, 0], between, size=5000), 4, axis=0)
+    smoothed = means + rng.multivariate_normal([0, 0], within, size=20_000)
+    covariance, _ = of_recordings(smoothed, np.repeat(np.arange(5000), 4))
+    # a recording's mean has a quarter of the variance within it, and three quarters are left about it
+    np.testing.assert_allclose(covariance, between + within, rtol=0.1, atol=0.1)
+
+
+def test_few_recordings_share_one_variance_and_hardly_believe_a_direction() -> None:
+    means = np.array([[0.0, 0.0], [2.0, 2.0]])
+    np.testing.assert_allclose(scatter_of_means(means, 2 / 3), [[2.0, 2 / 3], [2 / 3, 2.0]])
+    np.testing.assert_allclose(scatter_of_means(np.array([[0.0, 0.0], [2.0, 0.0]]), 1.0), np.eye(2))
+
+
 def test_shrinkage_is_the_formula_of_its_source_row_by_row() -> None:
     for n, d in ((30, 12), (200, 5)):
         x = np.random.default_rng(n).normal(size=(n, d)) * np.linspace(1, 3, d)
@@ -168,6 +186,33 @@ def test_nothing_is_calibrated_on_scores_that_are_not_there(scores: list[F8]) ->
 def test_a_promise_of_no_false_alarm_is_refused() -> None:
     with pytest.raises(ValueError, match="none is promised"):
         calibrate([np.ones(40)] * 2, Persistence(), false_events_per_1000=0)
+
+
+def test_simulated_events_count_where_they_begin() -> None:
+    """Every second pair is loud, and three of four loud ones have been so before: one pair in eight begins an event."""
+    quiet, loud = np.ones(50), np.full(50, 9.0)
+    pairs = [(quiet, quiet)] * 4 + [(loud, loud)] * 3 + [(quiet, loud)]
+    rate = -np.log1p(-1 / 8) / 50 * 1000
+    often = calibrate_on_simulated(pairs * 10, Persistence(), false_events_per_1000=rate * 1.01)
+    rarely = calibrate_on_simulated(pairs[:7] * 10 + pairs[7:], Persistence(), false_events_per_1000=rate / 100)
+    assert (often.threshold, rarely.threshold) == (9.0, 9.0)
+    assert often.achieved_false_events_per_1000 == pytest.approx(1000 / 8 / 50)
+    never_quiet = calibrate_on_simulated(pairs * 10, Persistence(), false_events_per_1000=rate * 100)
+    assert never_quiet.threshold == 9.0
+
+
+@pytest.mark.parametrize("recordings", [2, 4])
+def test_few_recordings_promise_no_less_than_many(recordings: int) -> None:
+    """Five machines, each fitted on a few recordings and scored on forty others: 12,000 windows."""
+    asked, events = 1.0, 0
+    for seed in range(5):
+        machine = Machine(np.random.default_rng(200 + seed))
+        values, names = machine.recordings(recordings)
+        reference = fit(FEATURES, values, names, false_events_per_1000=asked)
+        scores, _ = score(reference, start(reference), machine.recordings(40)[0])
+        alarm = in_alarm(np.where(scores.warming, 0, scores.score), np.full(2400, reference.threshold), Persistence())
+        events += int((np.diff(alarm.astype(int)) == 1).sum())
+    assert events <= 2 * asked * 12
 
 
 @pytest.mark.parametrize("kind", ["stream", "stats"])
