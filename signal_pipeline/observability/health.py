@@ -4,15 +4,22 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import time
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import ProgrammingError
 
-from signal_pipeline.db.engine import ping
+from signal_pipeline.db.engine import create_engine, ping
 from signal_pipeline.db.migrate import current_revision, head_revision
-from signal_pipeline.errors import SignalPipelineError
-from signal_pipeline.settings import Settings
+from signal_pipeline.db.urls import dagster_url, domain_url
+from signal_pipeline.errors import DatabaseUnavailable, SignalPipelineError
+from signal_pipeline.observability.readings import read_heartbeats
+from signal_pipeline.settings import DatabaseSettings, Settings
 
 LOW_DISK_BYTES = 512 * 2**20
+
+SILENT_SECONDS = 300
+"""Dagster's daemon beats every 30 s; longer than this without a beat, and it counts as gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +32,11 @@ class Check:
 
 
 def check_health(engine: Engine, settings: Settings) -> list[Check]:
-    """Database, migrations, disk. Never raises for a part that is ill."""
+    """Database, migrations, Dagster's daemon, disk. Never raises for a part that is ill."""
     return [
         _checked("database", lambda: _database(engine)),
         _checked("migrations", lambda: _migrations(engine)),
+        _checked("daemon", lambda: _daemon(engine, settings.database)),
         _checked("disk", lambda: _disk(settings.app.signal_pipeline_home)),
     ]
 
@@ -52,6 +60,27 @@ def _migrations(engine: Engine) -> tuple[bool, str]:
     if current == head:
         return True, f"at {head}"
     return False, f"at {current or 'nothing'}, the code needs {head}: run `signal-pipeline db upgrade`"
+
+
+def _daemon(engine: Engine, settings: DatabaseSettings) -> tuple[bool, str]:
+    """Whether Dagster's sensor daemon beats. None that ever ran is no illness: `process` needs none."""
+    configured = settings.dagster_database_url
+    domain = engine.url.render_as_string(hide_password=False)
+    url = dagster_url(domain, configured.get_secret_value() if configured else None)
+    dagster = create_engine(domain_url(url, variable="DAGSTER_DATABASE_URL"), settings)
+    try:
+        last = read_heartbeats(dagster).get("SENSOR")
+    except ProgrammingError:
+        return True, "has not run on this storage"
+    except DatabaseUnavailable as error:
+        # one that refuses has not been made yet, or is not for this login; one that is silent is down
+        return "refuses" in str(error), "Dagster's storage cannot be read: `signal-pipeline dev` makes it"
+    finally:
+        dagster.dispose()
+    if last is None:
+        return True, "has not run on this storage"
+    age = max(0.0, time() - last)
+    return age <= SILENT_SECONDS, f"last beat {age:.0f} s ago" + ("" if age <= SILENT_SECONDS else ": start it again")
 
 
 def _disk(home: Path) -> tuple[bool, str]:

@@ -121,7 +121,7 @@ def complete_with_diagnosis(worker: Worker, batch: Batch, signal_ids: Sequence[U
         return
     began = perf_counter()
     diagnosis = _diagnose_file(worker, batch, signal_ids)
-    seconds = {} if diagnosis is None else {Stage.DIAGNOSE: [perf_counter() - began]}
+    seconds: dict[Stage | str, list[float]] = {} if diagnosis is None else {Stage.DIAGNOSE: [perf_counter() - began]}
 
     def transaction() -> None:
         with worker.engine.begin() as conn:

@@ -58,7 +58,7 @@ def test_status_names_who_holds_what(engine: Engine, run: Run) -> None:
 def test_health_is_good_on_a_migrated_database(as_json: Callable[..., Any]) -> None:
     found = as_json("health")
     assert found["healthy"] is True
-    assert set(found["checks"]) == {"database", "migrations", "disk"}
+    assert set(found["checks"]) == {"database", "migrations", "daemon", "disk"}
 
 
 def test_health_names_the_command_for_a_database_without_tables(

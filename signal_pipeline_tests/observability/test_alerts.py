@@ -26,7 +26,7 @@ def alerts() -> list[dict[str, Any]]:
     ids=" ".join,
 )
 def test_promtool_is_content(arguments: tuple[str, ...]) -> None:
-    command = [program("promtool"), *arguments]
+    command = [str(program("promtool")), *arguments]
     done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
 
