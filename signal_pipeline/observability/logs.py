@@ -31,7 +31,7 @@ def configure_logging(settings: AppSettings, *, default_level: str | None = None
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([structlog.processors.format_exc_info] if settings.log_format == "json" else []),
+            structlog.processors.format_exc_info if settings.log_format == "json" else _harmless,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -41,3 +41,12 @@ def configure_logging(settings: AppSettings, *, default_level: str | None = None
     )
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _harmless(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """A file's name may hold codes that move a terminal's cursor or change its title: show them, do not send them."""
+    return {key: _shown(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _shown(value: str) -> str:
+    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in value)

@@ -5,6 +5,10 @@ import subprocess
 import sys
 
 import pytest
+import structlog
+
+from signal_pipeline.observability.logs import configure_logging
+from signal_pipeline.settings import AppSettings
 
 SCRIPT = """
 import logging
@@ -60,3 +64,13 @@ def test_the_level_of_the_settings_holds_and_sqlalchemy_is_quiet(monkeypatch: py
     assert "too.fine" in text
     assert "chatter" not in text
     assert "signal.extracted" not in "\n".join(lines(monkeypatch, LOG_LEVEL="ERROR"))
+
+
+def test_codes_for_a_terminal_are_shown_and_not_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    for log_format in ("console", "json"):
+        configure_logging(AppSettings.model_validate({"log_format": log_format}))
+        structlog.get_logger("t").warning("file.odd", file="a\x1b[2Jb\x9b31m.csv")
+    said = capsys.readouterr().err
+    assert "\x1b[2J" not in said
+    assert "\x9b" not in said
+    assert said.count("31m.csv") == 2
