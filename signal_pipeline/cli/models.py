@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from signal_pipeline.anomaly.folds import MAX_FOLDS
+from signal_pipeline.anomaly.reference import Dropped, Reference
 from signal_pipeline.cli.console import out, print_json, readable_errors
 from signal_pipeline.cli.environment import surroundings
 from signal_pipeline.cli.watch import AsJson
@@ -57,6 +59,29 @@ def train(equipment: Equipment = None, start: From = None, end: To = None, as_js
     out.print(f"model {version} is the latest")
     for name, n in trained.windows.items():
         out.print(f"  {name}: {trained.refused.get(name) or f'{n} windows'}", markup=False)
+        reference = trained.models.references.get((name, "stream"))
+        if reference is not None and name not in trained.refused:
+            out.print(*[f"    {line}" for line in advice(reference)], sep="\n", markup=False)
+
+
+def advice(reference: Reference) -> list[str]:
+    """What a reference did not learn, and what would teach it, in words for whoever chose the recordings."""
+    count, dropped = len(reference.recordings), reference.scaler.dropped
+    lines = [f"learnt {len(reference.scaler.used)} of {len(reference.scaler.features)} features"]
+    if count < MAX_FOLDS:
+        lines.append(f"healthy recordings: {count}; give {MAX_FOLDS} or more, from different days and loads")
+    if count == 1:
+        lines.append("one recording does not show how days differ: the next day may alarm though nothing is wrong")
+    why = {
+        Dropped.SURPLUS: "left out, because so few recordings do not show how they differ from day to day",
+        Dropped.CONSTANT: "left out, because they never change",
+        Dropped.MISSING: "left out, because they are missing in too many windows",
+    }
+    for reason, words in why.items():
+        if names := [name for name, found in dropped.items() if found is reason]:
+            shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+            lines.append(f"{len(names)} {words}: {shown}")
+    return lines
 
 
 def detect(equipment: Equipment = None, start: From = None, end: To = None, as_json: AsJson = False) -> None:

@@ -109,16 +109,23 @@ def _quiet(signal_ids: Sequence[UUID], reason: str) -> Outcomes:
 def _equipment(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> list[_Equipment]:
     """All equipment of the batch: a signal that failed, too, may be what others have waited for."""
     alive = set(signal_ids)
-    with worker.engine.connect() as conn:
-        rows = conn.execute(EQUIPMENT, {"ids": list(batch.signal_ids)}).all()
+
+    def read() -> Sequence[Any]:
+        with worker.engine.connect() as conn:
+            return conn.execute(EQUIPMENT, {"ids": list(batch.signal_ids)}).all()
+
+    rows = retrying(read)
     return [_Equipment(r.equipment_id, r.name, tuple(r.ids), tuple(i for i in r.ids if i in alive)) for r in rows]
 
 
 def _told(worker: Worker, models: Models, signal_ids: Sequence[UUID]) -> Outcomes:
     """What people see of each signal; one without scores waits for an earlier recording."""
-    with worker.engine.connect() as conn:
-        rows = conn.execute(SCORED, {"ids": list(signal_ids), "version": models.version})
-        found = {row.raw_id: row for row in rows}
+
+    def read() -> Sequence[Any]:
+        with worker.engine.connect() as conn:
+            return conn.execute(SCORED, {"ids": list(signal_ids), "version": models.version}).all()
+
+    found = {row.raw_id: row for row in retrying(read)}
     outcomes = Outcomes()
     for i in signal_ids:
         row = found.get(i)

@@ -1,11 +1,18 @@
 """`train`, `detect` and `rescore` from the command line."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 from sqlalchemy import Engine
 
+from signal_pipeline.anomaly.fitting import fit
+from signal_pipeline.anomaly.reference import Dropped
+from signal_pipeline.cli.models import advice
+from signal_pipeline_tests.anomaly.machines import FEATURES, Machine
 from signal_pipeline_tests.cli.conftest import Run, write_csv
 from signal_pipeline_tests.signals import count
 
@@ -33,3 +40,19 @@ def test_a_model_is_trained_and_then_scores_what_comes(
 
 def test_training_on_nothing_is_refused(run: Run) -> None:
     assert "nothing to train on" in run("train", code=1).stderr
+
+
+@pytest.mark.parametrize(("recordings", "wants_more"), [(1, True), (3, True), (12, False)])
+def test_training_says_what_it_ignored_and_how_many_recordings_it_wants(recordings: int, wants_more: bool) -> None:
+    values, names = Machine(np.random.default_rng(0)).recordings(12, 20)
+    values[:, 0] = 4.5
+    fitted = fit(FEATURES, values, names)
+    dropped = fitted.scaler.dropped | ({"feature_9": Dropped.SURPLUS} if wants_more else {})
+    reference = replace(
+        fitted, recordings=fitted.recordings[:recordings], scaler=replace(fitted.scaler, dropped=dropped)
+    )
+    lines = "\n".join(advice(reference))
+    assert "learnt 11 of 12 features" in lines
+    assert "they never change: feature_0" in lines
+    assert ("give 12 or more" in lines) == ("feature_9" in lines) == wants_more
+    assert ("one recording does not show" in lines) == (recordings == 1)
