@@ -26,10 +26,10 @@ def lay_poison(poison: frozenset[UUID], venom: str) -> None:
     """Signals that do to their worker what a broken library would."""
     real: Callable[..., Any] = vars(extract)["extract_signal"]
 
-    def poisonous(worker: Worker, signal_id: UUID, progress: Any) -> Any:
+    def poisonous(worker: Worker, signal_id: UUID, *rest: Any, **named: Any) -> Any:
         if signal_id in poison:
             VENOMS[venom]()
-        return real(worker, signal_id, progress)
+        return real(worker, signal_id, *rest, **named)
 
     setattr(extract, "extract_signal", poisonous)  # noqa: B010  imported there by name
 
