@@ -5,6 +5,7 @@ processes them, and what it costs.
 """
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from uuid import uuid4
 
@@ -43,21 +44,30 @@ class Stage:
         self.dagster_url = self._url(f"throughput_{name}_dagster", "postgresql+psycopg2")
         with connect(url, "postgres") as conn:
             conn.execute(f"CREATE DATABASE throughput_{name} TEMPLATE {SEEDED} STRATEGY file_copy")
-            conn.execute(f"CREATE DATABASE throughput_{name}_dagster")
+            for database in self.databases[1:]:
+                conn.execute(f"CREATE DATABASE {database}")
 
     def _url(self, database: str, driver: str) -> str:
         return make_url(self.url).set(drivername=driver, database=database).render_as_string(hide_password=False)
 
     @property
     def databases(self) -> list[str]:
-        return [f"throughput_{self.name}", f"throughput_{self.name}_dagster"]
+        return [f"throughput_{self.name}{kind}" for kind in ("", "_dagster", "_dagster_1")]
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, number: int = 0) -> dict[str, str]:
+        """For the process of this number (0 or 1), which has a Dagster storage and a home of its own."""
+        own = f"_{number}" if number else ""
         return {
             "DATABASE_URL": self.domain_url,
-            "DAGSTER_DATABASE_URL": self.dagster_url,
-            "SIGNAL_PIPELINE_HOME": str(self.home / self.name),
+            "DAGSTER_DATABASE_URL": self._url(f"throughput_{self.name}_dagster{own}", "postgresql+psycopg2"),
+            "SIGNAL_PIPELINE_HOME": str(self.home / f"{self.name}{own}"),
         }
+
+    def small_batches(self) -> dict[str, str]:
+        """A setting under which two processes share the signals evenly, to a tenth."""
+        with connect(self.domain_url) as conn:
+            (signals,) = conn.execute("SELECT count(*) FROM raw_signals").fetchone() or (0,)
+        return {"CLAIM_BATCH_SIZE": str(max(1, signals // 10))}
 
     def release(self) -> None:
         """The signals were lent until now: from here on anybody may claim them."""
@@ -109,14 +119,17 @@ class Stage:
                 conn.execute(f"DROP DATABASE {database} WITH (FORCE)")
 
 
-def seed(url: str, *, signals: int, seconds: float, fs: float) -> None:
-    """A migrated database with `signals` pending signals, all of them lent out for now."""
+def seed(url: str, *, signals: int, seconds: float, fs: float, plates: bool = False) -> None:
+    """A migrated database with `signals` pending signals, all of them lent out for now; `plates`: of known motors."""
     with connect(url, "postgres") as conn:
         conn.execute(f"CREATE DATABASE {SEEDED}")
     seeded = make_url(url).set(database=SEEDED).render_as_string(hide_password=False)
     migrate.upgrade(seeded)
     with connect(seeded) as conn:
         conn.execute("INSERT INTO equipment (name) SELECT 'M' || i FROM generate_series(1, 10) AS i")
+        if plates:
+            motor = asdict(Motor())
+            conn.execute(f"UPDATE equipment SET {', '.join(f'{name} = %({name})s' for name in motor)}", motor)
         conn.execute("CREATE TEMPORARY TABLE rec (i int, n int, a bytea, b bytea, c bytea, ca int8, cb int8, cc int8)")
         for i in range(DISTINCT):
             samples = simulate(Motor(), Condition(), fs=fs, seconds=seconds, seed=i)

@@ -1,10 +1,19 @@
 """What Dagster costs: the same pending signals without it, through `signal-pipeline process`, and by daemon and sensor.
 
-    python benchmarks/throughput.py [--signals 1000] [--seconds 10] [--fs 25600] [--cases bare,process,sensor]
+    python benchmarks/throughput.py [--signals 1000] [--seconds 10] [--fs 25600] [--plates]
+                                    [--cases bare,process,sensor,one_process,two_processes]
 
 One embedded server; each case gets a copy of one database whose signals were prepared beforehand and become claimable
 at one moment. `bare` is timed in a warm process, from that moment; `process` is the whole command, its start included;
-`sensor` is a warm daemon, from that moment until the last signal is final. Machine-independent are the ratios only.
+`sensor` is a warm daemon, from that moment until the last signal is final. `one_process` and `two_processes` are that
+many commands with one thread each, on batches so small that neither waits long for the other's last one. With
+`--plates` every motor has its nameplate, and the diagnosis all its work; without, it refuses the rotor.
+
+How to read it: the last line is one JSON object. Machine-independent are the ratios only: `dagster_overhead` (wall time
+over that of `bare`), `dagster_overhead_cpu`, which other work on the machine moves less, and `two_processes_to_one`:
+`times_as_fast` is wall time of one over that of two. `cores_used_by_one` says what limits it: a process with one thread
+still keeps Postgres and its own storing thread busy beside it, so on a machine with c cores two can be at most
+`at_most` = c / cores_used_by_one times as fast. Give it an idle machine; `load_before` says whether it was one.
 """
 
 import argparse
@@ -15,9 +24,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from unittest.mock import patch
 
 import psutil
@@ -30,7 +40,18 @@ from signal_pipeline.cli.server import dagster_server
 from signal_pipeline.db.embedded import embedded_server
 from signal_pipeline.settings import load_settings
 
-Result = tuple[float, Family, dict[str, Any]]
+
+class Cost(Protocol):
+    """What processes cost: a `Family`, or several."""
+
+    @property
+    def cpu_seconds(self) -> float: ...
+
+    @property
+    def peak_bytes(self) -> int: ...
+
+
+Result = tuple[float, Cost, dict[str, Any]]
 """Seconds from release to the end, what the processes cost, and what else there is to say."""
 
 Case = Callable[[Stage], Result]
@@ -82,18 +103,52 @@ def _expect(line: str, word: str) -> None:
         raise RuntimeError(f"the child said {line!r} instead of {word!r}; what went wrong stands above")
 
 
+@dataclass(frozen=True)
+class Together:
+    """The cost of processes side by side."""
+
+    families: tuple[Family, ...]
+
+    @property
+    def cpu_seconds(self) -> float:
+        return sum(family.cpu_seconds for family in self.families)
+
+    @property
+    def peak_bytes(self) -> int:
+        return sum(family.peak_bytes for family in self.families)
+
+
 def process(stage: Stage) -> Result:
+    return commands(stage, [stage.environment()])
+
+
+def one_process(stage: Stage) -> Result:
+    return commands(stage, [ONE_THREAD | stage.environment() | stage.small_batches()])
+
+
+def two_processes(stage: Stage) -> Result:
+    return commands(stage, [ONE_THREAD | stage.environment(number) | stage.small_batches() for number in range(2)])
+
+
+ONE_THREAD = {"FEATURE_EXTRACTION_PARALLEL": "false"}
+
+
+def commands(stage: Stage, environments: list[dict[str, str]]) -> Result:
+    """`signal-pipeline process` in each of these environments at once, until the last one ends."""
     stage.release()
-    start = time.perf_counter()
     command = [str(Path(sys.executable).parent / "signal-pipeline"), "process", "--json"]
-    environment = os.environ | stage.environment()
-    with (
-        subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as child,
-        Family(child.pid) as family,
-    ):
-        if child.wait() != 0:
-            raise RuntimeError(f"signal-pipeline process ended with {child.returncode}")
-    return time.perf_counter() - start, family, {}
+    with ExitStack() as stack:
+        start = time.perf_counter()
+        children = [
+            stack.enter_context(subprocess.Popen(command, env=os.environ | more, stdout=subprocess.DEVNULL))
+            for more in environments
+        ]
+        families = tuple(stack.enter_context(Family(child.pid)) for child in children)
+        ended = [child.wait() for child in children]
+        seconds = time.perf_counter() - start
+    if any(ended):
+        raise RuntimeError(f"signal-pipeline process ended with {ended}")
+    return seconds, Together(families), {}
 
 
 def sensor(stage: Stage) -> Result:
@@ -126,8 +181,10 @@ def sensor_stock(stage: Stage) -> Result:
         return sensor(stage)
 
 
-CASES: dict[str, Case] = {"bare": bare, "process": process, "sensor": sensor, "sensor_stock": sensor_stock}
-USUAL = "bare,process,sensor"
+CASES: dict[str, Case] = {
+    case.__name__: case for case in (bare, process, sensor, sensor_stock, one_process, two_processes)
+}
+USUAL = "bare,process,sensor,one_process,two_processes"
 
 
 @contextmanager
@@ -200,11 +257,28 @@ def overheads(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
     }
 
 
+def speed_up(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """How many times as fast two processes are as one, and how fast they could be on these cores."""
+    if not {"one_process", "two_processes"} <= set(found):
+        return {}
+    one, two = found["one_process"], found["two_processes"]
+    cores_used = sum(one["cpu_seconds"].values()) / one["seconds"]
+    return {
+        "two_processes_to_one": {
+            "times_as_fast": round(one["seconds"] / two["seconds"], 2),
+            "cores_used_by_one": round(cores_used, 2),
+            "at_most": round(min(2.0, (os.cpu_count() or 1) / cores_used), 2),
+            "cpu_ratio": round(sum(two["cpu_seconds"].values()) / sum(one["cpu_seconds"].values()), 2),
+        }
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--signals", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each recording")
     parser.add_argument("--fs", type=float, default=25_600.0, help="Hz")
+    parser.add_argument("--plates", action="store_true", help="the motors have nameplates")
     parser.add_argument("--cases", default=USUAL, help=f"of {', '.join(CASES)}")
     parser.add_argument("--bare-child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -215,11 +289,11 @@ def main() -> None:
         home = Path(folder)
         home.chmod(0o711)  # where root runs the server, its user has to pass
         with embedded_server(home) as url:
-            seed(url, signals=arguments.signals, seconds=arguments.seconds, fs=arguments.fs)
+            seed(url, signals=arguments.signals, seconds=arguments.seconds, fs=arguments.fs, plates=arguments.plates)
             cases = arguments.cases.split(",")
             found = {case: measure(case, url, home, arguments.signals) for case in cases}
     given = {"signals": arguments.signals, "seconds": arguments.seconds, "fs": arguments.fs, "cores": os.cpu_count()}
-    print(json.dumps({**given, **found, **overheads(found)}))
+    print(json.dumps({**given, **found, **overheads(found), **speed_up(found)}))
 
 
 if __name__ == "__main__":
