@@ -24,7 +24,8 @@ FAULTS = (
     ),
     Fault(
         2,
-        "`SIGSTOP` of a worker at every boundary until its lease is over and another has done its work, then `SIGCONT`",
+        "`SIGSTOP` of a worker at every fifth boundary (of five seeds: at each) "
+        "until its lease is over and another has done its work, then `SIGCONT`",
         "its writes change no row, and its log says `claim.lost`",
     ),
     Fault(
@@ -50,7 +51,11 @@ FAULTS = (
     ),
     Fault(7, "a worker's clock an hour fast, and an hour slow", "leases live on the database's clock: nothing changes"),
     Fault(8, "the same file loaded twice, by processes at once, and renamed", "one set of rows, worked on once"),
-    Fault(9, "every signal computed again: asked for by a person, and loaded again", "the same rows, to the last bit"),
+    Fault(
+        9,
+        "every signal computed again: asked for by a person, and a backfill of everything in Dagster",
+        "the same rows, to the last bit",
+    ),
     Fault(
         10,
         "a signal that kills its worker: by a segmentation fault, and by exhausting the memory",
