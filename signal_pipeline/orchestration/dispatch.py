@@ -13,7 +13,7 @@ from uuid import UUID
 
 from signal_pipeline.db.claims import Claim, OwnClaim
 
-SAMPLES_A_RUN = 120_000_000
+SAMPLES_A_RUN = 150_000_000
 """Of a phase: about half a minute of one core."""
 
 SAMPLES_WORTH_A_RUN = SAMPLES_A_RUN // 4

@@ -133,7 +133,7 @@ def test_a_run_that_breaks_leaves_the_other_runs_of_its_claim_alone(
     """Keys that may not be moved split one claim into two runs."""
     ids = insert_signals(engine, 2)
     instance.add_dynamic_partitions(PARTITIONS_NAME, [str(ids[0]), "foreign", str(ids[1])])
-    monkeypatch.setattr("signal_pipeline.orchestration.partitions._backfill_under_way", lambda _: True)
+    monkeypatch.setattr("signal_pipeline.orchestration.partitions.unfinished_backfills", lambda *_, **__: ["one"])
     calls: list[Any] = []
 
     def break_the_first(*args: Any) -> Outcomes:

@@ -119,7 +119,7 @@ def test_foreign_keys_in_between_split_a_claim_when_a_backfill_forbids_to_move_k
 ) -> None:
     ids = insert_signals(engine, 3)
     instance.add_dynamic_partitions(PARTITIONS_NAME, [str(ids[0]), "foreign", str(ids[2])])
-    monkeypatch.setattr("signal_pipeline.orchestration.partitions._backfill_under_way", lambda _: True)
+    monkeypatch.setattr("signal_pipeline.orchestration.partitions.unfinished_backfills", lambda *_, **__: ["one"])
     requests = tick(instance, worker)
     assert [keys for _, keys in ranges(instance, requests)] == [[str(ids[0])], [str(ids[2]), str(ids[1])]]
     assert_each_range_holds_its_own_claim(engine, instance, requests)
