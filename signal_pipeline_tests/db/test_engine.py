@@ -74,12 +74,13 @@ def test_a_socket_folder_and_several_hosts_are_named_as_they_are(tmp_path: objec
         assert SECRET not in everything_said(caught.value)
 
 
-@pytest.mark.parametrize("wrong", [{"database": "nowhere"}, {"username": "stranger"}])
-def test_a_server_that_refuses_is_not_said_to_be_down(engine: Engine, wrong: dict[str, str]) -> None:
-    elsewhere = create_engine(engine.url.set(**wrong).render_as_string(hide_password=False), PATIENT)
+@pytest.mark.parametrize("wrong", ["database", "username"])
+def test_a_server_that_refuses_is_not_said_to_be_down(engine: Engine, wrong: str) -> None:
+    url = engine.url.set(database="nowhere") if wrong == "database" else engine.url.set(username="nowhere")
+    elsewhere = create_engine(url.render_as_string(hide_password=False), PATIENT)
     with pytest.raises(DatabaseUnavailable, match="refuses the connection") as caught:
         ping(elsewhere)
-    assert next(iter(wrong.values())) in str(caught.value)
+    assert "nowhere" in str(caught.value)
     assert "does not answer" not in str(caught.value)
 
 

@@ -1,8 +1,8 @@
 """The `console` blocks of a document: which commands stand there, and what they print.
 
 A block is a terminal as a reader sees it: lines that begin with `$ ` are typed, the others were printed. Not here:
-running them (`test_readme`). What differs from run to run (times, ids, free disk, the latest migration, the width of a table) is replaced by
-a mark on both sides, so that the document may show a real value.
+running them (`test_readme`). What differs from run to run (times, ids, free disk, the latest migration, the width of a
+table) is replaced by a mark on both sides, so that the document may show a real value.
 """
 
 import re
