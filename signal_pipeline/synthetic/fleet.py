@@ -79,7 +79,7 @@ def write_fleet(
             at = start + timedelta(hours=hours) * k / recordings
             condition = _condition_at(i, at, progress=k / max(1, recordings - 1), faulty=name == developing)
             samples = simulate(motor, condition, fs=fs, seconds=seconds, seed=hash_seed(seed, i, k))
-            path = _write(folder / name, at, csv_bytes(samples))
+            path = write_recording(folder / name, at, csv_bytes(samples))
             written.append(FleetRecording(path, name, at, condition, samples.shape[1]))
     written += _failing(folder, names, fleet, fs=fs, seconds=seconds, seed=seed, at=start + timedelta(hours=hours))
     return FleetTruth(fs=fs, motors=fleet, recordings=tuple(written), developing=developing)
@@ -100,7 +100,7 @@ def write_many_signals(
         gain, shift = rng.uniform(0.5, 1.5), int(rng.integers(base.shape[1]))
         samples = np.roll(base, shift, axis=1) * np.float32(gain)
         at = START + timedelta(minutes=k)
-        paths.append(_write(folder / f"motor-{k % motors:03d}", at, csv_bytes(samples)))
+        paths.append(write_recording(folder / f"motor-{k % motors:03d}", at, csv_bytes(samples)))
     return tuple(paths)
 
 
@@ -148,16 +148,17 @@ def _failing(
         cells = rows[row].split(b",")
         cells[column] = text
         rows[row] = b",".join(cells)
-    bad_path = _write(folder / name, at, b"\n".join(rows))
+    bad_path = write_recording(folder / name, at, b"\n".join(rows))
     bad = FleetRecording(bad_path, name, at, condition, samples.shape[1], failure="csv_error")
 
     at += timedelta(minutes=1)
     samples = simulate(motor, condition, fs=fs, seconds=0.4, seed=hash_seed(seed, 102))
-    short_path = _write(folder / name, at, csv_bytes(samples))
+    short_path = write_recording(folder / name, at, csv_bytes(samples))
     return [bad, FleetRecording(short_path, name, at, condition, samples.shape[1], failure="insufficient_data")]
 
 
-def _write(folder: Path, at: datetime, content: bytes) -> Path:
+def write_recording(folder: Path, at: datetime, content: bytes) -> Path:
+    """Write one CSV file into `folder`, named after its time; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{at:%Y-%m-%dT%H-%M-%SZ}.csv"
     path.write_bytes(content)
