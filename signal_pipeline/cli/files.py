@@ -26,6 +26,9 @@ Times = Annotated[Path | None, typer.Option(help="CSV with file_name,recorded_at
 Columns = Annotated[str | None, typer.Option(help="Other column names: R=ia,S=ib,T=ic (numbers with --no-header).")]
 NoHeader = Annotated[bool, typer.Option("--no-header", help="The first line is data.")]
 
+KNOWN_SHOWN = 10
+"""Known files with a line of their own: whoever loads a folder again every hour reads the rest as a number."""
+
 MARKS = {
     FileOutcome.NEW: "[green]new[/]",
     FileOutcome.KNOWN: "[cyan]known[/]",
@@ -80,7 +83,7 @@ def ingest(
             no_header=no_header,
         )
         with surroundings(settings) as here:
-            loaded = load_and_tell(here, paths, options)
+            loaded = load_and_tell(here, paths, options, hint=" (--json lists them all)")
     if as_json:
         print_json(loaded.as_dict())
     else:
@@ -106,18 +109,26 @@ class Loaded:
         return counts | {"files": [report.as_dict() for report in self.reports]}
 
 
-def load_and_tell(here: Surroundings, paths: Sequence[Path], options: LoadOptions) -> Loaded:
-    """Load the files, with a line on standard error for each that is not simply new."""
-    reports = []
+def load_and_tell(here: Surroundings, paths: Sequence[Path], options: LoadOptions, *, hint: str = "") -> Loaded:
+    """Load the files, with a line on standard error for each that is not simply new; of known ones for the first.
+
+    `hint` says where the other known files are listed.
+    """
+    reports: list[FileReport] = []
+    known = 0
     files = load_files(
         here.engine, paths, options=options, settings=here.settings.ingest, features=here.settings.features
     )
     for report in files:
         reports.append(report)
-        if report.outcome is not FileOutcome.NEW:
+        known += report.outcome is FileOutcome.KNOWN
+        surplus = report.outcome is FileOutcome.KNOWN and known > KNOWN_SHOWN
+        if report.outcome is not FileOutcome.NEW and not surplus:
             # the message of a stored failure names its file, too: for those who read it elsewhere
             message = report.message.removeprefix(f"{Path(report.name).name}: ")
             say(f"{MARKS[report.outcome]} {escape(report.name)}: {escape(message)}")
+    if known > KNOWN_SHOWN:
+        say(f"… and {known - KNOWN_SHOWN} more known files{hint}")
     if not reports:
         say(f"no file whose name ends in .csv in {escape(', '.join(map(str, paths)))}")
     return Loaded(tuple(reports))

@@ -57,6 +57,22 @@ def test_headerless_files_and_other_column_names_are_read_on_request(
     assert as_json("ingest", str(named), "--sample-rate", "1000", "--columns", "R=ia,S=ib,T=ic")["new"] == 1
 
 
+def test_of_many_known_files_the_first_ten_have_a_line_and_the_others_a_number(tmp_path: Path, run: Run) -> None:
+    for i in range(13):
+        write_csv(tmp_path / f"{i:02}.csv", rows=1000, seed=i)
+    run("ingest", str(tmp_path), "--sample-rate", "1000")
+    for name in ("bad-1.csv", "bad-2.csv"):  # after the known ones, and each with a line of its own
+        (tmp_path / name).write_text("current_R,current_S,current_T\n1,oops,3\n")
+    (tmp_path / "x.csv").symlink_to(tmp_path / "absent.csv")
+    again = run("ingest", str(tmp_path), "--sample-rate", "1000", code=1)
+    lines = again.stderr.splitlines()
+    assert len([line for line in lines if line.startswith("known ")]) == 10
+    assert "… and 3 more known files (--json lists them all)" in lines
+    assert len([line for line in lines if line.startswith("failed bad-")]) == 2
+    assert len([line for line in lines if line.startswith("rejected ")]) == 1
+    assert "13 known, 2 failed, 1 rejected" in again.stdout
+
+
 def test_a_wrong_option_names_itself(tmp_path: Path, run: Run) -> None:
     file = write_csv(tmp_path / "a.csv")
     assert "--recorded-at" in run("ingest", str(file), "--recorded-at", "yesterday", code=1).stderr
