@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from signal_pipeline.synthetic import Condition, Motor, known_truth, simulate, write_fleet, write_many_signals
+from signal_pipeline.synthetic import (
+    Condition,
+    Motor,
+    known_truth,
+    simulate,
+    write_fleet,
+    write_history,
+    write_many_signals,
+)
 
 MOTOR = Motor()
 QUIET = Condition(noise=0.0, unbalance=0.0, harmonics=(), eccentricity_dbc=None, slot_harmonics_dbc=None)
@@ -119,6 +127,7 @@ def test_a_start_begins_at_several_times_the_running_current() -> None:
         lambda: Condition(slip=-0.1),
         lambda: simulate(MOTOR, QUIET, fs=10, seconds=0.01, seed=0),
         lambda: write_fleet(Path("nowhere"), motors=0),
+        lambda: write_history(Path("nowhere"), hours=36),
     ],
 )
 def test_an_impossible_motor_condition_or_length_is_named(make) -> None:  # type: ignore[no-untyped-def]
@@ -170,3 +179,35 @@ def test_many_signals_are_all_different_and_repeatable(tmp_path: Path) -> None:
     assert len(set(contents)) == 50
     assert contents == [path.read_bytes() for path in again]
     assert len({path.parent for path in paths}) == 10
+
+
+def test_a_history_is_healthy_until_its_fault_begins_and_then_only_gets_worse(tmp_path: Path) -> None:
+    truth = write_history(tmp_path, hours=40, seconds=0.1)
+    files = sorted((tmp_path / truth.equipment).iterdir())
+    assert [file.name for file in files] == [f"{at:%Y-%m-%dT%H-%M-%SZ}.csv" for at in truth.times]
+    assert len(files) == 40
+    severities = [condition.interturn for condition in truth.conditions]
+    assert severities[:5] == [0] * 5
+    assert truth.times[4] == truth.fault_from
+    assert all(severities[k] < severities[k + 1] for k in range(4, 39))
+    assert severities[-1] == pytest.approx(0.2)
+
+
+def test_the_last_hours_of_a_history_show_the_fault_as_negative_sequence(tmp_path: Path) -> None:
+    truth = write_history(tmp_path, hours=40)
+    files = sorted((tmp_path / truth.equipment).iterdir())
+    shares = []
+    for file in (files[0], files[-1]):
+        samples = np.loadtxt(file, delimiter=",", skiprows=1, dtype=np.float32).T
+        positive, negative, _ = sequences(samples, 50.0, truth.fs)
+        shares.append(abs(negative) / abs(positive))
+    assert shares[0] < 0.02
+    assert shares[1] > 0.1
+
+
+def test_the_same_history_has_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_history(tmp_path / name, hours=38, seconds=0.2)
+    first, again = (sorted((tmp_path / name).rglob("*.csv")) for name in ("a", "b"))
+    assert [file.read_bytes() for file in first] == [file.read_bytes() for file in again]
+    assert len({file.read_bytes() for file in first}) == 38
