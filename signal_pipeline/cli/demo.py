@@ -3,13 +3,14 @@
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from signal_pipeline.cli.console import err, out, readable_errors
+from signal_pipeline.cli.demo_history import findings, learn, with_own_models, write_report
 from signal_pipeline.cli.dev import Port
 from signal_pipeline.cli.environment import Surroundings, surroundings
 from signal_pipeline.cli.files import (
@@ -31,6 +32,9 @@ from signal_pipeline.ingest.loader import LoadOptions
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.observability.status import PipelineStatus, read_failures, read_status
 from signal_pipeline.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from signal_pipeline.synthetic import HistoryTruth
 
 POLL_SECONDS = 1.0
 
@@ -69,37 +73,62 @@ def demo(
 
 
 def _demo(settings: Settings, data: Path | None, options: LoadOptions, *, once: bool, port: int) -> int:
+    if data is None:
+        settings = with_own_models(settings)
     with surroundings(settings, migrated=False) as here:
         where = "the embedded Postgres" if here.embedded else "DATABASE_URL"
         out.print(f"[bold]1[/] database: {where}")
         migrate.upgrade(here.url)
-        folder, options = _recordings(here, data, options)
-        out.print(f"[bold]2[/] loading {escape(str(folder))}")
-        loaded = load_and_tell(here, [folder], options)
-        out.print(f"  {loaded.summary()}")
+        rejected, history = _load(here, data, options)
         out.print("[bold]3[/] starting Dagster: its sensor claims what is pending")
         with dagster_server(here, port=port, quiet=True) as server:
             server.wait_until_ready()
             out.print(f"  UI at [bold]{server.url}[/]")
             found = _follow(here, server)
+            if history is not None:
+                out.print(f"  {history.equipment}: a model of its healthy days, then scores and a forecast")
+                learn(here, history)
             _summary(here, found, server)
+            if history is not None:
+                _tell_history(here, history, server)
             while not once:
                 server.check()
                 time.sleep(0.5)
-    return loaded.count(FileOutcome.REJECTED)
+    return rejected
 
 
-def _recordings(here: Surroundings, data: Path | None, options: LoadOptions) -> tuple[Path, LoadOptions]:
-    """The person's folder; or a simulated fleet, the same at every start, with its sample rate and its plates."""
+def _load(here: Surroundings, data: Path | None, options: LoadOptions) -> "tuple[int, HistoryTruth | None]":
+    """Load the person's folder, or the simulated motors; returns how many files were rejected, and the motor of many
+    days if there is one."""
+    history = None
     if data is not None:
-        return data, options
-    from signal_pipeline.synthetic import write_fleet
+        todo = [(data, options)]
+    else:
+        fleet, history = _simulated(here)
+        todo = [
+            (fleet[0], replace(options, sample_rate_hz=fleet[1])),
+            (history.folder, LoadOptions(sample_rate_hz=history.fs)),
+        ]
+    rejected = 0
+    out.print(f"[bold]2[/] loading {escape(' and '.join(str(folder) for folder, _ in todo))}", soft_wrap=True)
+    for folder, how in todo:
+        loaded = load_and_tell(here, [folder], how)
+        out.print(f"  {loaded.summary()}")
+        rejected += loaded.count(FileOutcome.REJECTED)
+    return rejected, history
 
-    folder = here.settings.app.signal_pipeline_home / "demo"
-    truth = write_fleet(folder)
+
+def _simulated(here: Surroundings) -> "tuple[tuple[Path, float], HistoryTruth]":
+    """A fleet's folder and sample rate (Hz), and a motor of many days: the same at every start, with their plates."""
+    from signal_pipeline.synthetic import write_fleet, write_history
+
+    home = here.settings.app.signal_pipeline_home
+    fleet = write_fleet(home / "demo")
+    history = write_history(home / "demo-history", seconds=max(1.0, here.settings.features.window_ms / 1000))
+    motors = fleet.motors | {history.equipment: history.motor}
     with here.engine.begin() as conn:
-        store_plates(conn, {name: asdict(motor) for name, motor in truth.motors.items()})
-    return folder, replace(options, sample_rate_hz=truth.fs)
+        store_plates(conn, {name: asdict(motor) for name, motor in motors.items()})
+    return (home / "demo", fleet.fs), history
 
 
 def _follow(here: Surroundings, server: DagsterServer) -> PipelineStatus:
@@ -125,3 +154,11 @@ def _summary(here: Surroundings, found: PipelineStatus, server: DagsterServer) -
         out.print(failures_table(failed))
     out.print(f"lineage, partitions and runs: [bold]{server.url}[/]")
     out.print("features in Python: signal_pipeline.read.load_features(); in SQL: signal-pipeline db run -- psql")
+
+
+def _tell_history(here: Surroundings, history: "HistoryTruth", server: DagsterServer) -> None:
+    """What the models found, and where to look at it."""
+    for line in findings(here, history):
+        out.print(line, markup=False, soft_wrap=True)
+    out.print(f"report: {write_report(here, history.equipment)}", markup=False, soft_wrap=True)
+    out.print(f"pictures: {server.url}/assets/anomaly_model and {server.url}/assets/forecasts", soft_wrap=True)

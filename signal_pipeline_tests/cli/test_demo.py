@@ -5,11 +5,12 @@ import signal
 import socket
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from signal_pipeline_tests.cli.conftest import COMMAND, write_csv
 from signal_pipeline_tests.signals import count, statuses
@@ -59,6 +60,44 @@ def test_a_demo_of_own_files_completes_them_and_a_second_one_adds_nothing(
         assert count(engine, "features") == 21
     assert "insufficient_data" in finished.stdout
     assert leftovers(Path(pipeline_environment["SIGNAL_PIPELINE_HOME"])) == []
+
+
+def test_a_demo_of_simulated_motors_finds_the_fault_it_simulated_and_a_second_one_adds_nothing(
+    pipeline_environment: dict[str, str], engine: Engine, tmp_path: Path
+) -> None:
+    home = Path(pipeline_environment["SIGNAL_PIPELINE_HOME"])
+    for loaded in (
+        ("31 new, 0 known, 1 failed", "288 new, 0 known"),
+        ("1 new, 30 known, 1 failed", "0 new, 288 known"),
+    ):
+        finished = subprocess.run(
+            [COMMAND, "demo", "--once", "--port", str(free_port())],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=500,
+            check=False,
+        )
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        for part in (
+            *loaded,
+            "blower-4 is anomalous since 2025-08-2",
+            "Forecast: up to ",
+            f"report: {home}/report-blower-4",
+        ):
+            assert part in finished.stdout
+        tables = ("raw_signals", "features", "anomaly_scores", "anomaly_events", "forecasts")
+        assert [count(engine, table) for table in tables] == [320, 858, 288, 1, 72]
+        assert sorted(statuses(engine).values()).count("completed") == 318
+        assert len(list((home / "demo-models" / "anomaly_detection").glob("2*"))) == 1
+    with engine.connect() as conn:
+        event = conn.execute(text("SELECT started_at, is_open FROM anomaly_events")).one()
+    assert event.is_open
+    assert datetime(2025, 8, 24, 12, tzinfo=UTC) <= event.started_at < datetime(2025, 8, 25, 12, tzinfo=UTC)
+    assert "Anomaly scores" in (home / "report-blower-4.html").read_text()
+    # the person's own recordings are not scored by a model of simulated motors
+    assert not Path(pipeline_environment["MODELS_DIR"]).exists()
+    assert leftovers(home) == []
 
 
 # SIGKILL too: nothing of ours can clean up then, so the children must notice by themselves.
