@@ -103,14 +103,14 @@ def run(url: str, home: Path, case: str, models_dir: Path) -> Run:
 def _own_cpu(own: psutil.Process) -> float:
     """Ours without our children: the server may be one of them, and counts by itself."""
     times = own.cpu_times()
-    return times.user + times.system
+    return float(times.user + times.system)
 
 
 def summary(rounds: list[dict[str, Run]]) -> dict[str, Any]:
     """Medians over rounds of what a case took more than `none` did in the same round."""
 
     def share(case: str, what: str) -> float:
-        return round(median(getattr(r[case], what) / getattr(r["none"], what) for r in rounds) - 1, 4)
+        return round(float(median(getattr(r[case], what) / getattr(r["none"], what) for r in rounds)) - 1, 4)
 
     shares = {case: {what: share(case, what) for what in ("wall", "cpu")} for case in CASES[1:]}
     scores = [r["scores"] for r in rounds]
