@@ -78,8 +78,8 @@ class Scores:
 
     def top(self, window: int) -> tuple[tuple[str, float], ...]:
         """Names and shares of the features that made the score of one window, the largest first."""
-        pairs = zip(self.top_columns[window], self.top_shares[window], strict=True)
-        return tuple((self.features[column], float(share)) for column, share in pairs)
+        pairs = zip(self.top_columns[window].tolist(), self.top_shares[window].tolist(), strict=True)
+        return tuple((self.features[column], share) for column, share in pairs)
 
 
 def start(reference: Reference) -> StreamState:
