@@ -65,7 +65,7 @@ def demo(
         try:
             with stoppable():
                 rejected = _demo(settings, data, options, once=once, port=port)
-        except Stopped:
+        except (Stopped, KeyboardInterrupt):  # a job that runs in this process turns the signal into its own
             out.print("stopped")
             return
     if rejected:

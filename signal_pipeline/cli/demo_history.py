@@ -17,7 +17,7 @@ from signal_pipeline.errors import ManifestError, SettingsError, SignalPipelineE
 from signal_pipeline.processing import models
 from signal_pipeline.processing.signal_work import current_version
 from signal_pipeline.processing.worker import Worker, worker_name
-from signal_pipeline.report import words
+from signal_pipeline.report import build_report, words
 from signal_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,29 +57,32 @@ def _is_trained(settings: Settings, equipment: str) -> bool:
         found = load_latest(settings.models.models_dir)
     except ManifestError:
         return False
-    current = found is not None and found.feature_version == current_version(settings.features)
-    return current and found is not None and (equipment, "stream") in found.references
+    if found is None or found.feature_version != current_version(settings.features):
+        return False
+    return (equipment, "stream") in found.references
 
 
 def _run(here: Surroundings, worker: Worker, job: str, config: dict[str, Any]) -> None:
-    """Run a job of Dagster's in this process: its results and pictures stand in the UI like any other run's."""
+    """Run a job of Dagster's in this process: its results and pictures stand in the UI like any other run's.
+
+    Raises `KeyboardInterrupt` if it was stopped, `SignalPipelineError` if it did not succeed.
+    """
     from signal_pipeline.cli.dagster_work import dagster_instance
     from signal_pipeline.orchestration.build import build_definitions
-    from signal_pipeline.orchestration.drain import QUIET
+    from signal_pipeline.orchestration.drain import QUIET, stop_if_interrupted
 
     definitions = build_definitions(here.settings, make_worker=lambda _: worker)
     with dagster_instance(here) as instance:
         found = definitions.resolve_job_def(job).execute_in_process(
             QUIET | config, instance=instance, raise_on_error=False
         )
+    stop_if_interrupted(found)
     if not found.success:
         raise SignalPipelineError(f"Dagster's job {job} did not succeed: run {found.run_id} in the UI says why")
 
 
 def write_report(here: Surroundings, equipment: str) -> str:
     """Write the motor's page beside the demo's data; returns its path, or what is missing to make it."""
-    from signal_pipeline.report import build_report
-
     target: Path = here.settings.app.signal_pipeline_home / f"report-{file_name(equipment)}.html"
     try:
         target.write_text(build_report(here.engine, here.settings.ingest, equipment), encoding="utf-8")

@@ -72,7 +72,7 @@ def _run(
                 for stretch in stretches((str(i) for i in claim.signal_ids), keys):
                     tags = range_tags(claim.token, stretch)
                     result = job.execute_in_process(QUIET, instance=instance, tags=tags, raise_on_error=False)
-                    _stop_if_interrupted(result)
+                    stop_if_interrupted(result)
                 if on_batch is not None:
                     on_batch(len(claim.signal_ids))
     except BaseException:
@@ -82,7 +82,7 @@ def _run(
     return sum(len(claim.signal_ids) for claim in fetched)
 
 
-def _stop_if_interrupted(result: ExecuteInProcessResult) -> None:
+def stop_if_interrupted(result: ExecuteInProcessResult) -> None:
     """Dagster records Ctrl-C and SIGTERM as the end of one run; it was meant for all of them."""
     for event in result.filter_events(lambda event: event.event_type is DagsterEventType.RUN_FAILURE):
         if event.job_failure_data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION:
