@@ -152,9 +152,11 @@ def _drain(worker: Worker, batch: Batch, models: Models, equipment: _Equipment, 
                 f"the stream of {equipment.name} was begun under another manifest of version {models.version}; "
                 f"`signal-pipeline rescore --equipment {equipment.name}` begins it anew"
             )
+        more_late = False
         if stored.position is not None:
             late = late_windows(conn, key, wanted, after=stored.position, limit=WINDOWS_A_TRANSACTION)
-            score_late(conn, one, stored, late)
+            # windows that cannot be scored come again and again: alone they are no reason for another round
+            more_late = score_late(conn, one, stored, late) > 0 and len(late) == WINDOWS_A_TRANSACTION
         barrier = read_barrier(conn, equipment.id, feature_version=models.feature_version)
         windows = next_windows(
             conn,
@@ -167,4 +169,4 @@ def _drain(worker: Worker, batch: Batch, models: Models, equipment: _Equipment, 
         )
         learn(conn, one, stored, windows)
         counters.add(conn, {}, {Stage.SCORE: [perf_counter() - began]})
-    return len(windows) == WINDOWS_A_TRANSACTION
+    return more_late or len(windows) == WINDOWS_A_TRANSACTION

@@ -67,13 +67,20 @@ def learn(conn: Connection, one: Stream, stored: StoredState, windows: Windows) 
     return moved
 
 
-def score_late(conn: Connection, one: Stream, stored: StoredState, late: Windows) -> None:
-    """Recordings that arrive after newer ones were learnt: scored from what the equipment settled on, never learnt."""
+def score_late(conn: Connection, one: Stream, stored: StoredState, late: Windows) -> int:
+    """Recordings that arrive after newer ones were learnt: scored from what the equipment settled on, never learnt.
+
+    Returns how many scores were written.
+    """
+    written = 0
     aside = stream.aside(stream.StreamState.from_json(stored.state))
     for raw_id in dict.fromkeys(late.raw_ids):
         part = late.of(raw_id)
         scores, _ = stream.score(one.reference, aside, part.values, threshold=one.threshold)
-        _write(conn, one, new_scores(part, scores, late=True))
+        rows = new_scores(part, scores, late=True)
+        _write(conn, one, rows)
+        written += len(rows)
+    return written
 
 
 def _write(conn: Connection, one: Stream, rows: Sequence[NewScore]) -> int:

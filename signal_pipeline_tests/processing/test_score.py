@@ -212,6 +212,17 @@ def test_a_late_recording_is_scored_but_not_learnt_and_a_replay_puts_it_in_its_p
     assert dump(engine) == in_order
 
 
+def test_late_recordings_of_more_windows_than_a_transaction_takes_are_scored_to_the_last(
+    engine: Engine, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signal_pipeline.processing.score.WINDOWS_A_TRANSACTION", 5)
+    add(engine, [NEW[2]])
+    work_off(worker)
+    add(engine, NEW[:2])
+    work_off(worker)
+    assert ['"late": true' in row[6] for row in dump(engine)[0]] == [True] * 14 + [False] * 7
+
+
 def test_recomputing_a_signal_makes_no_second_score(engine: Engine, worker: Worker) -> None:
     add(engine, NEW[:3])
     work_off(worker)
