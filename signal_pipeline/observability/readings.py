@@ -7,7 +7,7 @@ here: names and types of metrics (`metrics`).
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from signal_pipeline.db import counters
 from signal_pipeline.db.engine import wrapped
@@ -65,7 +65,7 @@ def read(engine: Engine, *, max_equipment: int) -> Reading:
     with wrapped(engine), engine.connect().execution_options(**options) as conn:
         queue = conn.execute(QUEUE).one()
         return Reading(
-            signals={s.value: conn.execute(SIGNALS, {"status": s.value}).scalar_one() for s in Status},
+            signals=count_signals(conn),
             oldest_pending_seconds=max(0.0, queue.oldest_pending_seconds or 0.0),
             last_success=queue.last_success,
             leases_expired=queue.expired,
@@ -78,6 +78,11 @@ def read(engine: Engine, *, max_equipment: int) -> Reading:
                 printable(row.name, limit=100): row.loaded for row in conn.execute(EQUIPMENT, {"n": max_equipment})
             },
         )
+
+
+def count_signals(conn: Connection) -> dict[str, int]:
+    """How many signals there are in each status, 0 included."""
+    return {s.value: int(conn.execute(SIGNALS, {"status": s.value}).scalar_one()) for s in Status}
 
 
 def read_heartbeats(dagster: Engine) -> dict[str, float]:

@@ -12,8 +12,7 @@ from signal_pipeline.db import counters
 from signal_pipeline.db.engine import wrapped
 from signal_pipeline.domain import Status
 from signal_pipeline.ingest.sources import printable
-
-BY_STATUS = text("SELECT processing_status, count(*) AS n FROM raw_signals GROUP BY processing_status")
+from signal_pipeline.observability.readings import count_signals
 
 FAILURES = text("""
     SELECT meta -> 'failure' ->> 'reason' AS reason, count(*) AS n FROM raw_signals
@@ -29,17 +28,22 @@ QUEUE = text("""
     FROM raw_signals WHERE lease_expires_at IS NOT NULL
 """)
 
+# `IS NOT NULL` because the index on what is final says so.
 LAST_DONE = text("""
-    SELECT max(finalized_at) FROM (
-        SELECT finalized_at FROM raw_signals WHERE processing_status = 'completed'
-        ORDER BY created_at DESC LIMIT 1000) AS recent
+    SELECT max(finalized_at) FROM raw_signals WHERE processing_status = 'completed' AND finalized_at IS NOT NULL
 """)
+
+RECENT = text("""
+    SELECT count(*) FROM raw_signals
+    WHERE processing_status = :status AND finalized_at >= now() - make_interval(secs => :seconds)
+""")
+
+RECENT_SECONDS = 3600
 
 HELD = text("""
     SELECT claimed_by, count(*) AS signals, min(lease_expires_at) AS lease_expires_at FROM raw_signals
     WHERE lease_expires_at IS NOT NULL GROUP BY claimed_by ORDER BY claimed_by
 """)
-
 
 FAILED = text("""
     SELECT id, file_name, meta -> 'failure' AS failure FROM raw_signals WHERE processing_status = 'failed'
@@ -57,8 +61,23 @@ class FailedSignal:
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """A worker, how many signals it holds, and until when at least one of its leases runs."""
+
+    name: str
+    signals: int
+    lease_expires_at: datetime
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "signals": self.signals, "lease_expires_at": self.lease_expires_at.isoformat()}
+
+
+@dataclass(frozen=True, slots=True)
 class PipelineStatus:
-    """Signals by state, why some failed, how old the queue is, who holds what, and totals that only grow."""
+    """Signals by state, why some failed, how old the queue is, who holds what, and totals that only grow.
+
+    `last_hour`: how many signals were completed and how many failed within it, those that were put back left out.
+    """
 
     signals: dict[str, int]
     failures: dict[str, int]
@@ -66,8 +85,9 @@ class PipelineStatus:
     oldest_pending: datetime | None
     oldest_pending_seconds: float | None
     leases: dict[str, int]
-    workers: list[dict[str, Any]]
+    workers: list[Holder]
     last_completed: datetime | None
+    last_hour: dict[str, int]
     totals: dict[str, int]
 
     def as_dict(self) -> dict[str, Any]:
@@ -75,7 +95,13 @@ class PipelineStatus:
         fields = asdict(self)
         fields["oldest_pending"] = _iso(self.oldest_pending)
         fields["last_completed"] = _iso(self.last_completed)
+        fields["workers"] = [worker.as_dict() for worker in self.workers]
+        fields["per_minute"] = {name: self.per_minute(name) for name in self.last_hour}
         return fields
+
+    def per_minute(self, name: str) -> float:
+        """The mean rate of the last hour."""
+        return round(self.last_hour[name] * 60 / RECENT_SECONDS, 2)
 
     @property
     def unfinished(self) -> int:
@@ -85,11 +111,10 @@ class PipelineStatus:
 def read_status(engine: Engine) -> PipelineStatus:
     """One look. Raises `DatabaseUnavailable`."""
     with wrapped(engine), engine.connect() as conn:
-        by_status = {row.processing_status: row.n for row in conn.execute(BY_STATUS)}
         queue = conn.execute(QUEUE).one()
         totals = counters.totals(conn)
         return PipelineStatus(
-            signals={status.value: by_status.get(status.value, 0) for status in Status},
+            signals=count_signals(conn),
             failures={row.reason or "unknown": row.n for row in conn.execute(FAILURES)},
             features_total=totals.get("features_total", 0),
             oldest_pending=queue.oldest_pending,
@@ -99,6 +124,7 @@ def read_status(engine: Engine) -> PipelineStatus:
             leases={"live": queue.live, "expired": queue.expired},
             workers=_workers(conn),
             last_completed=conn.execute(LAST_DONE).scalar_one(),
+            last_hour={s.value: _recent(conn, s) for s in (Status.COMPLETED, Status.FAILED)},
             totals=totals,
         )
 
@@ -115,11 +141,12 @@ def _failed(signal_id: UUID, file_name: str | None, failure: dict[str, str]) -> 
     return FailedSignal(name, failure.get("reason", "unknown"), printable(failure.get("message", ""), limit=400))
 
 
-def _workers(conn: Connection) -> list[dict[str, Any]]:
-    return [
-        {"name": row.claimed_by, "signals": row.signals, "lease_expires_at": _iso(row.lease_expires_at)}
-        for row in conn.execute(HELD)
-    ]
+def _workers(conn: Connection) -> list[Holder]:
+    return [Holder(row.claimed_by, row.signals, row.lease_expires_at) for row in conn.execute(HELD)]
+
+
+def _recent(conn: Connection, status: Status) -> int:
+    return int(conn.execute(RECENT, {"status": status.value, "seconds": RECENT_SECONDS}).scalar_one())
 
 
 def _iso(moment: datetime | None) -> str | None:
