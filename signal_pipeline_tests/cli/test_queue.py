@@ -1,6 +1,7 @@
 """`process`, `retry`, `partitions`, `status`, `health` and `db` on a real database and a real Dagster instance."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 
-from signal_pipeline_tests.cli.conftest import Run, write_csv
+from signal_pipeline_tests.cli.conftest import COMMAND, Run, write_csv
 from signal_pipeline_tests.signals import failures, insert_signals, statuses
 
 
@@ -122,6 +123,28 @@ def test_status_says_which_files_failed_and_why(engine: Engine, run: Run) -> Non
     shown = run("status").stdout
     assert "x.csv" in shown
     assert "-3" in shown
+
+
+def test_status_says_how_fast_it_went_and_which_models_are_in_use(engine: Engine, as_json: Callable[..., Any]) -> None:
+    insert_signals(engine, 2)
+    insert_signals(engine, 1, equipment="rate", sample_rate_hz=0.0)
+    as_json("process")
+    found = as_json("status")
+    assert found["last_hour"] == {"completed": 2, "failed": 1}
+    assert found["per_minute"] == {"completed": 0.03, "failed": 0.02}
+    assert found["models"] == {"anomaly_detection": None, "embedding": None}
+
+
+def test_a_narrow_terminal_shows_all_of_the_status(
+    engine: Engine, run: Run, pipeline_environment: dict[str, str]
+) -> None:
+    name = "x" * 70 + ".csv"
+    insert_signals(engine, 1, sample_rate_hz=-3.0, file_name=f"/data/pump-1/{name}")
+    run("process")
+    environment = os.environ | pipeline_environment | {"COLUMNS": "60"}
+    shown = subprocess.run([COMMAND, "status"], env=environment, capture_output=True, text=True, check=True).stdout
+    assert max(map(len, shown.splitlines())) <= 60
+    assert name in shown.replace("\n", "")
 
 
 def test_a_role_that_may_not_create_databases_is_told_what_to_set(

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, event, text
 from signal_pipeline import read
 from signal_pipeline.db import claims, diagnostics, features, history, hours, streams
 from signal_pipeline.db.engine import create_engine
+from signal_pipeline.observability import readings
 from signal_pipeline.observability.status import read_failures, read_status
 from signal_pipeline.settings import DatabaseSettings
 from signal_pipeline_tests.db.conftest import copy_of
@@ -141,6 +142,7 @@ def test_what_workers_ask_goes_by_indexes(long: Engine, motor: Motor, name: str)
 
 LOOK: dict[str, Callable[[Engine, Motor], object]] = {
     "status": lambda e, _: read_status(e),
+    "scrape": lambda e, _: readings.read(e, max_equipment=100),
     "latest failures": lambda e, _: read_failures(e, limit=20),
     "features of a day": lambda e, m: read.load_features(
         equipment=m.name, start=m.at - timedelta(days=1), columns=["rms_a"], engine=e
