@@ -78,10 +78,20 @@ def step(
     """Do `work` under a heartbeat; then hand on, or conclude the run if no later op was selected."""
     worker: Worker = context.resources.worker
     is_last = "data" not in context.selected_output_names
+    began = perf_counter()
     with concluding(context, worker, state.batch) as conclude:
         if state.alive:
             with Heartbeat(worker.engine, state.batch.token, lease_seconds=worker.settings.claims.claim_lease_seconds):
                 state = work(worker, state)
+        log.info(
+            "step.done",
+            step=context.op.name,
+            run=context.run_id,
+            claim=str(state.batch.token),
+            signals=len(state.alive),
+            failed=len(state.failed),
+            seconds=round(perf_counter() - began, 3),
+        )
         if is_last:
             conclude(state)
     if not is_last:

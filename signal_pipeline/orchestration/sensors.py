@@ -94,9 +94,8 @@ def _claim(worker: Worker, batches: int) -> list[Claim]:
         if not got.claims:
             break
         taken += got.claims
-        log.info(
-            "signals.claimed", by=worker.name, claims=len(got.claims), signals=sum(len(c.signal_ids) for c in taken)
-        )
+        for claim in got.claims:
+            log.info("signals.claimed", by=worker.name, claim=str(claim.token), signals=len(claim.signal_ids))
     return taken
 
 
