@@ -1,20 +1,16 @@
-"""Settings from the environment and `.env`, in small groups that each room takes whole.
+"""The settings: every variable, its default, its meaning and what it accepts, in groups that each room takes whole.
 
-Every variable, its default and its meaning stands here and in `.env.example` (a test compares the two). Settings
-are read once, at the door, by `load_settings`; no room below reads the environment. Secrets are `SecretStr`.
+The same stands in `.env.example` and the README (a test compares them). Secrets are `SecretStr`. Not here: reading them
+(`load`).
 """
 
 import math
-from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self
 
-from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-
-from signal_pipeline.errors import SettingsError
 
 
 class ClaimStrategy(StrEnum):
@@ -24,7 +20,9 @@ class ClaimStrategy(StrEnum):
     S2 = "s2"
 
 
-class _Group(BaseSettings):
+class Group(BaseSettings):
+    """What all groups share: where they are read, and what an empty value means."""
+
     model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
 
     @model_validator(mode="before")
@@ -36,7 +34,7 @@ class _Group(BaseSettings):
         return values
 
 
-class AppSettings(_Group):
+class AppSettings(Group):
     """Where the pipeline lives and how it speaks."""
 
     app_environment: Literal["development", "production", "test"] = Field(
@@ -51,7 +49,7 @@ class AppSettings(_Group):
     )
 
 
-class DatabaseSettings(_Group):
+class DatabaseSettings(Group):
     """The one Postgres, and how patiently we talk to it."""
 
     database_url: SecretStr | None = Field(None, description="unset: an embedded Postgres below SIGNAL_PIPELINE_HOME")
@@ -68,7 +66,7 @@ class DatabaseSettings(_Group):
     )
 
 
-class IngestSettings(_Group):
+class IngestSettings(Group):
     """What is read from CSV files, and from where."""
 
     csv_batch_size: int = Field(
@@ -93,7 +91,7 @@ class IngestSettings(_Group):
         return tuple(Path(part).expanduser().resolve() for part in value)
 
 
-class FeatureSettings(_Group):
+class FeatureSettings(Group):
     """The windows, and what is computed in each. Everything here is part of `feature_version`, workers excepted."""
 
     window_ms: float = Field(1000, gt=0, le=600_000, description="ms, length of a window")
@@ -133,7 +131,7 @@ class FeatureSettings(_Group):
         return bands
 
 
-class ClaimSettings(_Group):
+class ClaimSettings(Group):
     """How signals are taken from the queue, for how long, and how often they are tried."""
 
     claim_strategy: ClaimStrategy = Field(ClaimStrategy.S2, description="s2 takes a batch with SKIP LOCKED")
@@ -148,7 +146,7 @@ class ClaimSettings(_Group):
 Bands = Annotated[tuple[float, float, float], NoDecode]
 
 
-class DiagnosisSettings(_Group):
+class DiagnosisSettings(Group):
     """Where the severities of a diagnosis begin: incipient, moderate, severe, rising."""
 
     diagnosis_broken_bar_dbc: Bands = Field((-55, -45, -35), description="dBc, sidebands of a broken rotor bar")
@@ -173,7 +171,7 @@ class DiagnosisSettings(_Group):
         return value
 
 
-class ModelSettings(_Group):
+class ModelSettings(Group):
     """Anomaly, embedding and forecast models."""
 
     models_dir: Path = Field(Path("models"), description="shared by all hosts")
@@ -182,7 +180,7 @@ class ModelSettings(_Group):
     )
 
 
-class ForecastSettings(_Group):
+class ForecastSettings(Group):
     """Forecasts of each equipment's hourly RMS."""
 
     forecast_horizon_hours: int = Field(24, ge=1, le=24, description="hours ahead")
@@ -192,7 +190,7 @@ class ForecastSettings(_Group):
     )
 
 
-class ViewSettings(_Group):
+class ViewSettings(Group):
     """What people see in Dagster: pictures, and when the checks of the data complain."""
 
     pictures_per_run: int = Field(
@@ -203,7 +201,7 @@ class ViewSettings(_Group):
     check_backlog_minutes: float = Field(60, gt=0, description="min that a pending signal may wait")
 
 
-class MetricsSettings(_Group):
+class MetricsSettings(Group):
     """What `signal-pipeline metrics` serves to Prometheus, and how it spares the database."""
 
     metrics_host: str = Field("127.0.0.1", description="address that `metrics` listens on; it has no login")
@@ -215,7 +213,7 @@ class MetricsSettings(_Group):
     )
 
 
-class RetentionSettings(_Group):
+class RetentionSettings(Group):
     """How much Dagster keeps in its own storage. Rows of the domain are kept for ever."""
 
     partition_keys_kept: int = Field(
@@ -257,53 +255,3 @@ class Settings(BaseModel):
             if missing:
                 raise ValueError(f"APP_ENVIRONMENT=production needs {' and '.join(missing)}")
         return self
-
-
-def load_settings() -> Settings:
-    """Read the environment and `.env` once.
-
-    Raises `SettingsError` naming every bad variable and what it accepts; values of secrets are never shown.
-    """
-    groups: dict[str, Any] = {}
-    complaints: list[str] = []
-    for name, field in Settings.model_fields.items():
-        group = cast(type[_Group], field.annotation)
-        try:
-            groups[name] = group()
-        except ValidationError as error:
-            complaints += _complaints(error)
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f".env cannot be read as UTF-8 text: {error}") from error
-    if not complaints:
-        try:
-            return Settings(**groups)
-        except ValidationError as error:
-            complaints = _complaints(error)
-    raise SettingsError("bad settings, from the environment or .env:\n  " + "\n  ".join(complaints))
-
-
-def misspelt_names() -> list[str]:
-    """A line for each name in `.env` that is no setting but looks like one; `.env` may hold names of other programs."""
-    file = AppSettings.model_config["env_file"]
-    try:
-        written = list(dotenv_values(str(file), encoding="utf-8")) if file and Path(str(file)).is_file() else []
-    except (OSError, UnicodeDecodeError):
-        return []  # `load_settings` says so
-    groups = [cast(type[_Group], field.annotation) for field in Settings.model_fields.values()]
-    known = [name.upper() for group in groups for name in group.model_fields]
-    found = []
-    for name in written:
-        if name.upper() not in known and (close := get_close_matches(name.upper(), known, n=1, cutoff=0.8)):
-            found.append(f".env: {name} is no setting and changes nothing; did you mean {close[0]}?")
-    return found
-
-
-def _complaints(error: ValidationError) -> list[str]:
-    """A line for each bad variable. A value is shown unless it may hold a password."""
-    lines = []
-    for item in error.errors(include_url=False, include_context=False):
-        name = str(item["loc"][0]).upper() if item["loc"] else ""
-        shown = "" if not name or name.endswith("_URL") else f" (got {str(item['input'])[:200]!r})"
-        message = item["msg"].removeprefix("Value error, ")
-        lines.append(f"{name}: {message}{shown}" if name else message)
-    return lines
