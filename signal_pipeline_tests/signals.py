@@ -27,6 +27,19 @@ def recording(*, seconds: float = 2.0, fs: float = FS, seed: int = 0) -> NDArray
     return np.asarray(phases + rng.normal(0, 0.1, (3, t.size)), dtype=np.float32)
 
 
+def current(seed: int | tuple[int, ...], *, seconds: float, fault: float = 0.0) -> NDArray[np.float32]:
+    """Three phases at 50 Hz with harmonics and noise, float32 (3, n); `fault` takes that share of phase b away."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(round(seconds * FS)) / FS
+    level = 10 * (1 + 0.02 * rng.normal())
+    rows = []
+    for k in range(3):
+        amplitude = level * (1 - fault if k == 1 else 1) * (1 + 0.002 * rng.normal())
+        angle = 2 * np.pi * (50 * t - k / 3)
+        rows.append(amplitude * (np.cos(angle) + 0.02 * np.cos(5 * angle) + 0.01 * np.cos(7 * angle)))
+    return np.asarray(rows + rng.normal(0, 0.1, (3, t.size)), dtype=np.float32)
+
+
 def insert_signals(engine: Engine, n: int, *, equipment: str = "M1", **changes: Any) -> list[UUID]:
     """`n` pending signals an hour apart; `changes` overrides columns of each. Ids depend on equipment and number."""
     phases = changes.pop("phases", None)

@@ -5,7 +5,6 @@ Here: the counting. Not here: which answer is good enough (`orchestration.checks
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection, text
 
@@ -84,25 +83,6 @@ STREAMS = text("""
     WHERE s.model_kind = 'stream' AND s.model_version = :version ORDER BY e.name
 """)
 
-# When the newest recording came, not when it was made: an archive that is loaded today is fresh.
-ARRIVALS = text("""
-    SELECT e.name, r.created_at, CAST(extract(epoch FROM now() - r.created_at) AS double precision) AS seconds
-    FROM equipment AS e CROSS JOIN LATERAL (
-        SELECT created_at FROM raw_signals WHERE equipment_id = e.id ORDER BY recorded_at DESC LIMIT 1) AS r
-    ORDER BY r.created_at, e.name
-""")
-
-BACKLOG = text("""
-    SELECT count(*) AS pending,
-           CAST(coalesce(extract(epoch FROM now() - min(created_at)), 0) AS double precision) AS oldest_seconds
-    FROM raw_signals WHERE processing_status = 'pending'
-""")
-
-STUCK = text("""
-    SELECT claimed_by, count(*) AS signals, min(lease_expires_at) AS expired FROM raw_signals
-    WHERE lease_expires_at < now() - make_interval(secs => :seconds) GROUP BY claimed_by ORDER BY claimed_by
-""")
-
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
@@ -157,18 +137,3 @@ def recompute_some_hours(conn: Connection) -> Recomputed:
 def stream_records(conn: Connection, version: str) -> list[StreamRecord]:
     """Each equipment's stream under model `version`."""
     return [StreamRecord(row.name, row.windows, row.events) for row in conn.execute(STREAMS, {"version": version})]
-
-
-def arrivals(conn: Connection) -> list[Any]:
-    """Rows (name, created_at, seconds since) of each equipment's newest recording, the longest silent first."""
-    return list(conn.execute(ARRIVALS))
-
-
-def backlog(conn: Connection) -> Any:
-    """The row (pending, oldest_seconds)."""
-    return conn.execute(BACKLOG).one()
-
-
-def stuck_leases(conn: Connection, *, seconds: float) -> list[Any]:
-    """Rows (claimed_by, signals, expired) of leases that ran out more than `seconds` ago."""
-    return list(conn.execute(STUCK, {"seconds": seconds}))

@@ -7,34 +7,15 @@ here: names and types of metrics (`metrics`).
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 
-from signal_pipeline.db import counters
+from signal_pipeline.db import counters, queue
 from signal_pipeline.db.engine import wrapped
-from signal_pipeline.domain import Status
 from signal_pipeline.ingest.sources import printable
 
-# Each status by the index on it; a GROUP BY would be free to read the whole table instead.
-SIGNALS = text("SELECT count(*) FROM raw_signals WHERE processing_status = :status")
+OPEN_EVENTS = text("SELECT count(*) FROM anomaly_events WHERE is_open")
 
-QUEUE = text("""
-    SELECT (SELECT CAST(extract(epoch FROM now() - min(created_at)) AS double precision) FROM raw_signals
-            WHERE processing_status = 'pending') AS oldest_pending_seconds,
-           (SELECT CAST(extract(epoch FROM max(finalized_at)) AS double precision) FROM raw_signals
-            WHERE processing_status = 'completed' AND finalized_at IS NOT NULL) AS last_success,
-           (SELECT count(*) FROM raw_signals WHERE lease_expires_at < now()) AS expired,
-           (SELECT count(*) FROM raw_signals WHERE lease_expires_at >= now()) AS live,
-           (SELECT count(*) FROM anomaly_events WHERE is_open) AS open_events,
-           pg_database_size(current_database()) AS database_bytes
-""")
-
-# When the newest recording of each equipment was loaded: one step down an index for each.
-EQUIPMENT = text("""
-    SELECT e.name, CAST(extract(epoch FROM newest.created_at) AS double precision) AS loaded
-    FROM (SELECT id, name FROM equipment ORDER BY name LIMIT :n) AS e
-    CROSS JOIN LATERAL (SELECT r.created_at FROM raw_signals AS r WHERE r.equipment_id = e.id
-                        ORDER BY r.recorded_at DESC LIMIT 1) AS newest
-""")
+DATABASE_BYTES = text("SELECT pg_database_size(current_database())")
 
 # Dagster's own table, read without Dagster: the body is JSON with seconds since 1970, on whatever clock the column is.
 HEARTBEATS = text("""
@@ -63,26 +44,22 @@ def read(engine: Engine, *, max_equipment: int) -> Reading:
     """Everything as of one moment, changing nothing. Raises `DatabaseUnavailable`."""
     options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with wrapped(engine), engine.connect().execution_options(**options) as conn:
-        queue = conn.execute(QUEUE).one()
+        state = queue.state(conn)
         return Reading(
-            signals=count_signals(conn),
-            oldest_pending_seconds=max(0.0, queue.oldest_pending_seconds or 0.0),
-            last_success=queue.last_success,
-            leases_expired=queue.expired,
-            leases_live=queue.live,
-            open_events=queue.open_events,
-            database_bytes=queue.database_bytes,
+            signals=queue.count_signals(conn),
+            oldest_pending_seconds=state.oldest_pending_seconds or 0.0,
+            last_success=state.last_completed.timestamp() if state.last_completed else None,
+            leases_expired=state.leases_expired,
+            leases_live=state.leases_live,
+            open_events=conn.execute(OPEN_EVENTS).scalar_one(),
+            database_bytes=conn.execute(DATABASE_BYTES).scalar_one(),
             totals=counters.totals(conn),
             durations=counters.durations(conn),
             equipment={
-                printable(row.name, limit=100): row.loaded for row in conn.execute(EQUIPMENT, {"n": max_equipment})
+                printable(newest.equipment, limit=100): newest.at.timestamp()
+                for newest in queue.arrivals(conn, limit=max_equipment)
             },
         )
-
-
-def count_signals(conn: Connection) -> dict[str, int]:
-    """How many signals there are in each status, 0 included."""
-    return {s.value: int(conn.execute(SIGNALS, {"status": s.value}).scalar_one()) for s in Status}
 
 
 def read_heartbeats(dagster: Engine) -> dict[str, float]:

@@ -6,44 +6,21 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 
-from signal_pipeline.db import counters
+from signal_pipeline.db import counters, queue
 from signal_pipeline.db.engine import wrapped
 from signal_pipeline.domain import Status
 from signal_pipeline.ingest.sources import printable
-from signal_pipeline.observability.readings import count_signals
 
 FAILURES = text("""
     SELECT meta -> 'failure' ->> 'reason' AS reason, count(*) AS n FROM raw_signals
     WHERE processing_status = 'failed' GROUP BY 1 ORDER BY 2 DESC, 1
 """)
 
-QUEUE = text("""
-    SELECT (SELECT min(created_at) FROM raw_signals WHERE processing_status = 'pending') AS oldest_pending,
-           (SELECT CAST(extract(epoch FROM now() - min(created_at)) AS double precision) FROM raw_signals
-            WHERE processing_status = 'pending') AS oldest_pending_seconds,
-           count(*) FILTER (WHERE lease_expires_at >= now()) AS live,
-           count(*) FILTER (WHERE lease_expires_at < now()) AS expired
-    FROM raw_signals WHERE lease_expires_at IS NOT NULL
-""")
-
-# `IS NOT NULL` because the index on what is final says so.
-LAST_DONE = text("""
-    SELECT max(finalized_at) FROM raw_signals WHERE processing_status = 'completed' AND finalized_at IS NOT NULL
-""")
-
-RECENT = text("""
-    SELECT count(*) FROM raw_signals
-    WHERE processing_status = :status AND finalized_at >= now() - make_interval(secs => :seconds)
-""")
-
 RECENT_SECONDS = 3600
 
-HELD = text("""
-    SELECT claimed_by, count(*) AS signals, min(lease_expires_at) AS lease_expires_at FROM raw_signals
-    WHERE lease_expires_at IS NOT NULL GROUP BY claimed_by ORDER BY claimed_by
-""")
+ENDS = (Status.COMPLETED, Status.FAILED)
 
 FAILED = text("""
     SELECT id, file_name, meta -> 'failure' AS failure FROM raw_signals WHERE processing_status = 'failed'
@@ -61,18 +38,6 @@ class FailedSignal:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """A worker, how many signals it holds, and until when at least one of its leases runs."""
-
-    name: str
-    signals: int
-    lease_expires_at: datetime
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"name": self.name, "signals": self.signals, "lease_expires_at": self.lease_expires_at.isoformat()}
-
-
-@dataclass(frozen=True, slots=True)
 class PipelineStatus:
     """Signals by state, why some failed, how old the queue is, who holds what, and totals that only grow.
 
@@ -85,7 +50,7 @@ class PipelineStatus:
     oldest_pending: datetime | None
     oldest_pending_seconds: float | None
     leases: dict[str, int]
-    workers: list[Holder]
+    workers: list[queue.Holder]
     last_completed: datetime | None
     last_hour: dict[str, int]
     totals: dict[str, int]
@@ -95,7 +60,7 @@ class PipelineStatus:
         fields = asdict(self)
         fields["oldest_pending"] = _iso(self.oldest_pending)
         fields["last_completed"] = _iso(self.last_completed)
-        fields["workers"] = [worker.as_dict() for worker in self.workers]
+        fields["workers"] = [asdict(w) | {"lease_expires_at": w.lease_expires_at.isoformat()} for w in self.workers]
         fields["per_minute"] = {name: self.per_minute(name) for name in self.last_hour}
         return fields
 
@@ -111,20 +76,18 @@ class PipelineStatus:
 def read_status(engine: Engine) -> PipelineStatus:
     """One look. Raises `DatabaseUnavailable`."""
     with wrapped(engine), engine.connect() as conn:
-        queue = conn.execute(QUEUE).one()
+        state = queue.state(conn)
         totals = counters.totals(conn)
         return PipelineStatus(
-            signals=count_signals(conn),
+            signals=queue.count_signals(conn),
             failures={row.reason or "unknown": row.n for row in conn.execute(FAILURES)},
             features_total=totals.get("features_total", 0),
-            oldest_pending=queue.oldest_pending,
-            oldest_pending_seconds=None
-            if queue.oldest_pending_seconds is None
-            else float(queue.oldest_pending_seconds),
-            leases={"live": queue.live, "expired": queue.expired},
-            workers=_workers(conn),
-            last_completed=conn.execute(LAST_DONE).scalar_one(),
-            last_hour={s.value: _recent(conn, s) for s in (Status.COMPLETED, Status.FAILED)},
+            oldest_pending=state.oldest_pending,
+            oldest_pending_seconds=state.oldest_pending_seconds,
+            leases={"live": state.leases_live, "expired": state.leases_expired},
+            workers=queue.holders(conn),
+            last_completed=state.last_completed,
+            last_hour={s.value: queue.count_recent(conn, s, seconds=RECENT_SECONDS) for s in ENDS},
             totals=totals,
         )
 
@@ -139,14 +102,6 @@ def read_failures(engine: Engine, *, limit: int) -> list[FailedSignal]:
 def _failed(signal_id: UUID, file_name: str | None, failure: dict[str, str]) -> FailedSignal:
     name = printable(Path(file_name).name) if file_name else str(signal_id)
     return FailedSignal(name, failure.get("reason", "unknown"), printable(failure.get("message", ""), limit=400))
-
-
-def _workers(conn: Connection) -> list[Holder]:
-    return [Holder(row.claimed_by, row.signals, row.lease_expires_at) for row in conn.execute(HELD)]
-
-
-def _recent(conn: Connection, status: Status) -> int:
-    return int(conn.execute(RECENT, {"status": status.value, "seconds": RECENT_SECONDS}).scalar_one())
 
 
 def _iso(moment: datetime | None) -> str | None:

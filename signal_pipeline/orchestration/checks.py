@@ -22,8 +22,8 @@ from dagster import (
 from sqlalchemy import Connection
 
 from signal_pipeline.anomaly.models import load_latest
-from signal_pipeline.db import quality
-from signal_pipeline.domain import FailureReason
+from signal_pipeline.db import quality, queue
+from signal_pipeline.domain import FailureReason, Status
 from signal_pipeline.orchestration import ops
 from signal_pipeline.orchestration.models import no_drift_is_waiting
 from signal_pipeline.processing.worker import Worker
@@ -82,7 +82,7 @@ def few_signals_fail(conn: Connection, worker: Worker) -> AssetCheckResult:
     description="From every equipment that ever sent a recording one came within CHECK_SILENT_HOURS.",
 )
 def every_equipment_sends(conn: Connection, worker: Worker) -> AssetCheckResult:
-    rows = quality.arrivals(conn)
+    rows = queue.arrivals(conn)
     silent = [row for row in rows if row.seconds > 3600 * worker.settings.view.check_silent_hours]
     return AssetCheckResult(
         passed=not silent,
@@ -90,7 +90,7 @@ def every_equipment_sends(conn: Connection, worker: Worker) -> AssetCheckResult:
         metadata={
             "equipment": len(rows),
             "silent": len(silent),
-            **{f"hours since {row.name}": round(row.seconds / 3600, 1) for row in silent[:NAMED]},
+            **{f"hours since {row.equipment}": round(row.seconds / 3600, 1) for row in silent[:NAMED]},
         },
     )
 
@@ -101,11 +101,12 @@ def every_equipment_sends(conn: Connection, worker: Worker) -> AssetCheckResult:
     description="No signal has been pending for longer than CHECK_BACKLOG_MINUTES.",
 )
 def the_queue_moves(conn: Connection, worker: Worker) -> AssetCheckResult:
-    waiting = quality.backlog(conn)
+    pending = queue.count_signals(conn)[Status.PENDING]
+    seconds = queue.state(conn).oldest_pending_seconds or 0.0
     return AssetCheckResult(
-        passed=waiting.oldest_seconds <= 60 * worker.settings.view.check_backlog_minutes,
+        passed=seconds <= 60 * worker.settings.view.check_backlog_minutes,
         severity=WARN,
-        metadata={"pending": waiting.pending, "oldest_minutes": round(waiting.oldest_seconds / 60, 1)},
+        metadata={"pending": pending, "oldest_minutes": round(seconds / 60, 1)},
     )
 
 
@@ -117,13 +118,13 @@ def the_queue_moves(conn: Connection, worker: Worker) -> AssetCheckResult:
 )
 def no_lease_is_stuck(conn: Connection, worker: Worker) -> AssetCheckResult:
     seconds = STUCK_LEASES * worker.settings.claims.claim_lease_seconds
-    stuck = quality.stuck_leases(conn, seconds=seconds)
+    stuck = queue.expired_holders(conn, seconds=seconds)
     return AssetCheckResult(
         passed=not stuck,
         severity=ERROR,
         metadata={
-            "signals": sum(row.signals for row in stuck),
-            **{f"held by {row.claimed_by}": f"{row.signals} until {row.expired:%Y-%m-%d %H:%M:%S}Z" for row in stuck},
+            "signals": sum(holder.signals for holder in stuck),
+            **{f"held by {h.name}": f"{h.signals} until {h.lease_expires_at:%Y-%m-%d %H:%M:%S}Z" for h in stuck},
         },
     )
 

@@ -11,7 +11,7 @@ from signal_pipeline.dsp.diagnosis import MotorData, diagnose
 from signal_pipeline.dsp.warm_up import warm_up
 from signal_pipeline.processing.diagnose import severity_bands
 from signal_pipeline.settings import DatabaseSettings, DiagnosisSettings
-from signal_pipeline_tests.faults.stories import current
+from signal_pipeline_tests.signals import current
 
 warm_up()
 diagnose(

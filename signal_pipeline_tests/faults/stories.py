@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Engine, insert, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -23,7 +21,7 @@ from signal_pipeline.processing.models import train
 from signal_pipeline.processing.run import run_batch
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import ModelSettings, Settings
-from signal_pipeline_tests.signals import FS, MIDNIGHT, NAMESPACE
+from signal_pipeline_tests.signals import FS, MIDNIGHT, NAMESPACE, current
 
 HEALTHY = 40
 
@@ -90,19 +88,6 @@ class Story:
             **{f"phase_{p}": blob for p, blob in zip("abc", blobs, strict=True)},
             **{f"crc32_{p}": codec.checksum(blob) for p, blob in zip("abc", blobs, strict=True)},
         }
-
-
-def current(seed: tuple[int, ...], *, seconds: float, fault: float = 0.0) -> NDArray[np.float32]:
-    """Three phases at 50 Hz with harmonics and noise, float32 (3, n); `fault` takes that share of phase b away."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(round(seconds * FS)) / FS
-    level = 10 * (1 + 0.02 * rng.normal())
-    rows = []
-    for k in range(3):
-        amplitude = level * (1 - fault if k == 1 else 1) * (1 + 0.002 * rng.normal())
-        angle = 2 * np.pi * (50 * t - k / 3)
-        rows.append(amplitude * (np.cos(angle) + 0.02 * np.cos(5 * angle) + 0.01 * np.cos(7 * angle)))
-    return np.asarray(rows + rng.normal(0, 0.1, (3, t.size)), dtype=np.float32)
 
 
 def train_models(engine: Engine, models_dir: Path) -> None:

@@ -13,9 +13,9 @@ from signal_pipeline.settings import ModelSettings, Settings
 from signal_pipeline_tests.faults import processes
 from signal_pipeline_tests.faults.conftest import Scene
 from signal_pipeline_tests.faults.own_server import OwnServer, fill, server_home, small_disk
-from signal_pipeline_tests.faults.stories import Story, assert_undisturbed, current, train_models
+from signal_pipeline_tests.faults.stories import Story, assert_undisturbed, train_models
 from signal_pipeline_tests.ingest.loading import csv_of
-from signal_pipeline_tests.signals import statuses
+from signal_pipeline_tests.signals import current, statuses
 
 pytestmark = [pytest.mark.faults(5), pytest.mark.processes, pytest.mark.timeout(1800)]
 

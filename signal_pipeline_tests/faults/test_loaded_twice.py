@@ -8,9 +8,9 @@ from sqlalchemy import Engine
 
 from signal_pipeline_tests.faults import processes
 from signal_pipeline_tests.faults.conftest import NewDatabase, Scene
-from signal_pipeline_tests.faults.stories import assert_undisturbed, current, results
+from signal_pipeline_tests.faults.stories import assert_undisturbed, results
 from signal_pipeline_tests.ingest.loading import csv_of
-from signal_pipeline_tests.signals import NAMESPACE, change, count
+from signal_pipeline_tests.signals import NAMESPACE, change, count, current
 
 pytestmark = [pytest.mark.faults(8), pytest.mark.processes, pytest.mark.timeout(1800)]
 

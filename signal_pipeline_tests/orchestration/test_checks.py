@@ -16,7 +16,7 @@ from dagster import (
 )
 from sqlalchemy import Engine, TextClause, text
 
-from signal_pipeline.db import quality
+from signal_pipeline.db import quality, queue
 from signal_pipeline.db.claims import claim_pending
 from signal_pipeline.orchestration.checks import CHECKS, chance_of
 from signal_pipeline.orchestration.ops import PER_SIGNAL
@@ -238,9 +238,9 @@ def test_no_question_reads_a_whole_table(engine: Engine) -> None:
         quality.LATEST: {"n": 1000},
         quality.COMPLETENESS: {"n": 200},
         quality.RECOMPUTED: {"equipment": 12, "hours": 24, "percent": 1.0},
-        quality.ARRIVALS: {},
-        quality.BACKLOG: {},
-        quality.STUCK: {"seconds": 300},
+        queue.ARRIVALS: {"n": None},
+        queue.QUEUE: {},
+        queue.EXPIRED_HOLDERS: {"seconds": 300},
     }
     with engine.connect() as conn:
         conn.execute(text("SET LOCAL enable_seqscan = off"))

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
-import numpy as np
 import pytest
 from sqlalchemy import Engine, insert, select, text
 
@@ -21,23 +20,9 @@ from signal_pipeline.processing.models import accept, detect, rescore, train
 from signal_pipeline.processing.run import run_batch
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import ModelSettings, Settings
-from signal_pipeline_tests.signals import MIDNIGHT, NAMESPACE, count, statuses
+from signal_pipeline_tests.signals import FS, MIDNIGHT, NAMESPACE, count, current, statuses
 
-FS = 1000.0
 HEALTHY = 40
-
-
-def current(seed: int, *, fault: float = 0.0) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """4 s of three phases at 50 Hz with harmonics and noise; `fault` takes that share of phase b away."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(round(4 * FS)) / FS
-    level = 10 * (1 + 0.02 * rng.normal())
-    rows = []
-    for k in range(3):
-        amplitude = level * (1 - fault if k == 1 else 1) * (1 + 0.002 * rng.normal())
-        angle = 2 * np.pi * (50 * t - k / 3)
-        rows.append(amplitude * (np.cos(angle) + 0.02 * np.cos(5 * angle) + 0.01 * np.cos(7 * angle)))
-    return np.asarray(rows + rng.normal(0, 0.1, (3, t.size)), dtype=np.float32)
 
 
 def add(engine: Engine, numbers: list[int], *, faulty: frozenset[int] = frozenset()) -> list[UUID]:
@@ -47,7 +32,7 @@ def add(engine: Engine, numbers: list[int], *, faulty: frozenset[int] = frozense
         equipment = found or conn.execute(insert(Equipment).values(name="M1").returning(Equipment.id)).scalar_one()
         ids = []
         for k in numbers:
-            samples = current(k, fault=0.2 if k in faulty else 0.0)
+            samples = current(k, seconds=4.0, fault=0.2 if k in faulty else 0.0)
             ids.append(uuid5(NAMESPACE, f"score:{k}"))
             row = {
                 "id": ids[-1],
