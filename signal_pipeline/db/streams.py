@@ -76,16 +76,6 @@ class Windows:
     def end(self) -> Position:
         return Position(self.starts[-1], self.raw_ids[-1])
 
-    def of(self, raw_id: UUID) -> "Windows":
-        """Those of one signal."""
-        places = [i for i, found in enumerate(self.raw_ids) if found == raw_id]
-        return Windows(
-            tuple(self.feature_ids[i] for i in places),
-            (raw_id,) * len(places),
-            tuple(self.starts[i] for i in places),
-            self.values[places],
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class NewScore:
@@ -138,8 +128,27 @@ _NEXT = """
     AND (r.finalized_at IS NULL OR r.finalized_at >= :since OR f.raw_id = ANY(:ids))
 """
 _LATE = """
-    f.raw_id = ANY(:ids) AND (f.window_start, f.raw_id) <= (CAST(:after AS timestamptz), CAST(:after_id AS uuid))
+    f.raw_id = :raw_id AND (f.window_start, f.raw_id) <= (CAST(:after AS timestamptz), CAST(:after_id AS uuid))
 """
+
+# Signals that may hold late windows: those at hand, and those that another worker has extracted and not finished yet.
+# Were the latter left to that worker, their scores would depend on how far the stream had moved by then.
+LATE_SIGNALS = text("""
+    SELECT r.id FROM raw_signals AS r
+    WHERE r.id = ANY(ARRAY(
+            SELECT unnest(CAST(:ids AS uuid[]))
+            UNION
+            SELECT id FROM raw_signals
+            WHERE equipment_id = :equipment_id AND processing_status IN ('pending', 'processing')
+              AND meta -> 'features' ->> 'version' = :feature_version))
+      AND EXISTS (SELECT 1 FROM features AS f
+                  WHERE f.raw_id = r.id AND f.feature_version = :feature_version
+                    AND (f.window_start, f.raw_id) <= (CAST(:after AS timestamptz), CAST(:after_id AS uuid))
+                    AND NOT EXISTS (SELECT 1 FROM anomaly_scores AS s
+                                    WHERE s.feature_id = f.id AND s.model_kind = :model_kind
+                                      AND s.model_version = :model_version))
+    ORDER BY r.recorded_at, r.id
+""")
 
 INSERT_SCORES = """
     COPY anomaly_scores (feature_id, raw_id, equipment_id, window_start, model_kind, model_version,
@@ -205,10 +214,20 @@ def next_windows(
     return _windows(conn, key, wanted, which=_NEXT, parameters=where | {"limit": limit})
 
 
-def late_windows(conn: Connection, key: StreamKey, wanted: Wanted, *, after: Position, limit: int) -> Windows:
-    """Windows of the signals at hand that lie at or before what the stream has learnt, and have no score."""
+def late_signals(conn: Connection, key: StreamKey, wanted: Wanted, *, after: Position) -> list[UUID]:
+    """Unfinished signals with windows at or before what the stream has learnt that have no score, and those at hand.
+
+    A signal whose late windows cannot be scored is among them each time.
+    """
     where = {"after": after.window_start, "after_id": after.raw_id}
-    return _windows(conn, key, wanted, which=_LATE, parameters=where | {"limit": limit})
+    asked = {"feature_version": wanted.feature_version, "ids": list(wanted.signal_ids)}
+    return list(conn.execute(LATE_SIGNALS, key.as_dict() | asked | where).scalars())
+
+
+def late_windows(conn: Connection, key: StreamKey, wanted: Wanted, *, after: Position, raw_id: UUID) -> Windows:
+    """Windows of one signal that lie at or before what the stream has learnt, and have no score."""
+    where = {"after": after.window_start, "after_id": after.raw_id, "raw_id": raw_id, "limit": None}
+    return _windows(conn, key, wanted, which=_LATE, parameters=where)
 
 
 def _windows(conn: Connection, key: StreamKey, wanted: Wanted, *, which: str, parameters: dict[str, Any]) -> Windows:

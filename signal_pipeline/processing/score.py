@@ -23,6 +23,7 @@ from signal_pipeline.db import claims, counters
 from signal_pipeline.db.streams import (
     StreamKey,
     Wanted,
+    late_signals,
     late_windows,
     lock_stream,
     next_windows,
@@ -39,7 +40,8 @@ from signal_pipeline.processing.worker import Worker, retrying
 log = structlog.get_logger(__name__)
 
 WINDOWS_A_TRANSACTION = 5000
-"""Bounds memory, and for how long an equipment's lock is held."""
+"""So many windows are learnt at most before the state is stored. Bounds memory, and for how long an equipment's lock is
+held, but for late recordings: these are scored one by one, and all of them at once."""
 
 EQUIPMENT = text("""
     SELECT r.equipment_id, e.name, array_agg(r.id ORDER BY r.id) AS ids
@@ -152,11 +154,10 @@ def _drain(worker: Worker, batch: Batch, models: Models, equipment: _Equipment, 
                 f"the stream of {equipment.name} was begun under another manifest of version {models.version}; "
                 f"`signal-pipeline rescore --equipment {equipment.name}` begins it anew"
             )
-        more_late = False
-        if stored.position is not None:
-            late = late_windows(conn, key, wanted, after=stored.position, limit=WINDOWS_A_TRANSACTION)
-            # windows that cannot be scored come again and again: alone they are no reason for another round
-            more_late = score_late(conn, one, stored, late) > 0 and len(late) == WINDOWS_A_TRANSACTION
+        if stored.position is not None:  # before anything more is learnt: what is late is scored from where this stands
+            for raw_id in late_signals(conn, key, wanted, after=stored.position):
+                late = late_windows(conn, key, wanted, after=stored.position, raw_id=raw_id)
+                score_late(conn, one, stored, late)
         barrier = read_barrier(conn, equipment.id, feature_version=models.feature_version)
         windows = next_windows(
             conn,
@@ -169,4 +170,4 @@ def _drain(worker: Worker, batch: Batch, models: Models, equipment: _Equipment, 
         )
         learn(conn, one, stored, windows)
         counters.add(conn, {}, {Stage.SCORE: [perf_counter() - began]})
-    return more_late or len(windows) == WINDOWS_A_TRANSACTION
+    return len(windows) == WINDOWS_A_TRANSACTION

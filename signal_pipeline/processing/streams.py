@@ -67,20 +67,11 @@ def learn(conn: Connection, one: Stream, stored: StoredState, windows: Windows) 
     return moved
 
 
-def score_late(conn: Connection, one: Stream, stored: StoredState, late: Windows) -> int:
-    """Recordings that arrive after newer ones were learnt: scored from what the equipment settled on, never learnt.
-
-    Returns how many scores were written.
-    """
-    written = 0
+def score_late(conn: Connection, one: Stream, stored: StoredState, late: Windows) -> None:
+    """Score a recording that came after a newer one was learnt from what the equipment settled on; learn nothing."""
     aside = stream.aside(stream.StreamState.from_json(stored.state))
-    for raw_id in dict.fromkeys(late.raw_ids):
-        part = late.of(raw_id)
-        scores, _ = stream.score(one.reference, aside, part.values, threshold=one.threshold)
-        rows = new_scores(part, scores, late=True)
-        _write(conn, one, rows)
-        written += len(rows)
-    return written
+    scores, _ = stream.score(one.reference, aside, late.values, threshold=one.threshold)
+    _write(conn, one, new_scores(late, scores, late=True))
 
 
 def _write(conn: Connection, one: Stream, rows: Sequence[NewScore]) -> int:

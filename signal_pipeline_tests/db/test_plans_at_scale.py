@@ -126,7 +126,8 @@ STORE: dict[str, Callable[[Connection, Motor], object]] = {
     "stream: next of a new model": lambda c, m: streams.next_windows(
         c, stream(m, "m2"), wanted(m), after=None, barrier=None, since=m.at, limit=2000
     ),
-    "stream: late": lambda c, m: streams.late_windows(c, stream(m), wanted(m), after=position(m), limit=2000),
+    "stream: which are late": lambda c, m: streams.late_signals(c, stream(m, "m2"), wanted(m), after=position(m)),
+    "stream: late": lambda c, m: streams.late_windows(c, stream(m), wanted(m), after=position(m), raw_id=m.last),
     "detect": lambda c, m: history.unscored_windows(
         c, stream(m, "m2"), history.Range(["rms_a"], "v1", start=m.at - timedelta(hours=1)), limit=2000
     ),
