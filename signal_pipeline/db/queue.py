@@ -14,10 +14,13 @@ from signal_pipeline.domain import Status
 # Each status by the index on it; a GROUP BY would be free to read the whole table instead.
 SIGNALS = text("SELECT count(*) FROM raw_signals WHERE processing_status = :status")
 
-# `finalized_at IS NOT NULL` because the index on what is final says so.
+# `finalized_at IS NOT NULL` because the index on what is final says so. Without the CASE an empty queue would have waited
+# 0 s: greatest() passes over NULL.
 QUEUE = text("""
     SELECT oldest.created_at AS oldest_pending,
-           CAST(extract(epoch FROM greatest(now() - oldest.created_at, interval '0')) AS double precision) AS waited,
+           CASE WHEN oldest.created_at IS NOT NULL
+                THEN CAST(extract(epoch FROM greatest(now() - oldest.created_at, interval '0')) AS double precision)
+           END AS waited,
            (SELECT max(finalized_at) FROM raw_signals
             WHERE processing_status = 'completed' AND finalized_at IS NOT NULL) AS last_completed,
            (SELECT count(*) FROM raw_signals WHERE lease_expires_at >= now()) AS live,

@@ -78,6 +78,12 @@ def test_rates_are_of_what_became_final_within_the_hour(engine: Engine) -> None:
     assert found.per_minute("completed") == 0.03
 
 
+def test_an_empty_queue_has_no_oldest_signal(engine: Engine) -> None:
+    finish(engine, insert_signals(engine, 1, file_name=LONG), "completed", minutes_ago=1)
+    found = read_status(engine)
+    assert (found.oldest_pending, found.oldest_pending_seconds) == (None, None)
+
+
 @pytest.mark.processes
 def test_status_is_readable_in_sixty_columns_and_cuts_nothing_off(engine: Engine, tmp_path: Path) -> None:
     fill(engine)
