@@ -62,8 +62,8 @@ class Surroundings:
 def surroundings(settings: Settings, *, migrated: bool = True, create: bool = True) -> Iterator[Surroundings]:
     """A database that answers. With `migrated`, an embedded one is brought up to date, and another must be.
 
-    Without `create` the embedded one must be there: who only looks must not be shown a new, empty one, because it
-    stands in another folder than last time. Raises `DatabaseUnavailable`, or `SettingsError` that names what to do.
+    Without `create` the embedded one must be there: who asks for what is stored must not be shown a new, empty one,
+    because they stand in another folder than last time. Raises `DatabaseUnavailable`, or `SettingsError` that names what to do.
     """
     configured = settings.database.database_url
     if configured is None:

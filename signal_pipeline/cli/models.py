@@ -32,7 +32,7 @@ def _worker() -> Iterator[Worker]:
     with readable_errors():
         settings = load_settings()
         configure_logging(settings.app, default_level="ERROR")
-        with surroundings(settings) as here:
+        with surroundings(settings, create=False) as here:
             try:
                 yield Worker(here.engine, settings, worker_name())
             except ValueError as error:

@@ -26,7 +26,7 @@ def process(
     with readable_errors():
         settings = load_settings()
         configure_logging(settings.app, default_level="ERROR")
-        with surroundings(settings) as here:
+        with surroundings(settings, create=False) as here:
             from signal_pipeline.cli.dagster_work import drain_queue
 
             processed = drain_queue(here, wait=wait, on_batch=lambda n: err.print(f"{n} signals done"))
@@ -49,7 +49,7 @@ def retry(
     with readable_errors():
         settings = load_settings()
         configure_logging(settings.app, default_level="ERROR")
-        with surroundings(settings) as here:
+        with surroundings(settings, create=False) as here:
             ids = retry_failed(here.engine, reason=reason)
     if as_json:
         print_json({"pending_again": [str(i) for i in ids]})
@@ -66,7 +66,7 @@ def add_partitions(signal_ids: Annotated[list[UUID], typer.Argument(metavar="IDâ
     with readable_errors():
         settings = load_settings()
         configure_logging(settings.app, default_level="ERROR")
-        with surroundings(settings) as here:
+        with surroundings(settings, create=False) as here:
             from signal_pipeline.cli.dagster_work import add_keys
 
             add_keys(here, signal_ids)

@@ -33,7 +33,7 @@ def report(
         configure_logging(settings.app, default_level="ERROR")
         since = None if start is None else parse_time(start, place="--from")
         until = None if end is None else parse_time(end, place="--to")
-        with surroundings(settings) as here:
+        with surroundings(settings, create=False) as here:
             page = build_report(here.engine, settings.ingest, equipment, start=since, end=until)
         _write(target, page)
     size = target.stat().st_size

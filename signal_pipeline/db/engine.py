@@ -101,7 +101,8 @@ def wrapped(engine: Engine) -> Iterator[None]:
     try:
         yield
     except NO_CONNECTION as error:
-        said = str(error.orig if isinstance(error, DBAPIError) else error).strip()
+        # libpq says one thing on several indented lines, and ends some of them like a question
+        said = " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split()).removesuffix("?")
         # libpq hands on no code of a refusal, but these are the server's own words
         what, remedy = (
             ("refuses the connection", "Check the user, the password and the database that DATABASE_URL names.")

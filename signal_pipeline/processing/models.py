@@ -82,8 +82,8 @@ def train(
         except ValueError as error:
             refused["(fleet)"] = str(error)
     if not references:
-        why = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
-        raise ManifestError(f"nothing to train on ({why or 'no stored windows in this range'})")
+        why = "".join(f"\n  {name}: {reason}" for name, reason in refused.items())
+        raise ManifestError(f"nothing to train on: {why or 'no stored windows in this range'}")
     models = publish_models(
         worker.settings.models.models_dir,
         references=references,

@@ -32,6 +32,26 @@ def test_status_in_another_folder_says_so_and_makes_no_database(nothing_is_set: 
     assert list(nothing_is_set.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "process",
+        "retry --failed",
+        "train",
+        "detect",
+        "rescore --equipment pump-1",
+        "forecast",
+        "proposals list",
+        "report --equipment pump-1",
+    ],
+)
+def test_a_command_on_what_is_stored_makes_no_database_in_another_folder(nothing_is_set: Path, line: str) -> None:
+    result = CliRunner().invoke(app, line.split())
+    assert result.exit_code == 1
+    assert "no database yet" in result.stderr
+    assert list(nothing_is_set.iterdir()) == []
+
+
 def test_health_in_another_folder_fails_and_makes_no_database(nothing_is_set: Path) -> None:
     result = CliRunner().invoke(app, ["health", "--json"])
     assert result.exit_code == 1
