@@ -1,17 +1,18 @@
-"""What commands do through Dagster in their own process: draining the queue, adding partitions."""
+"""What commands do through Dagster in their own process: draining the queue, adding partitions, running a job."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
-from dagster import DagsterInstance
+from dagster import DagsterInstance, ExecuteInProcessResult
 from sqlalchemy import text
 
 from signal_pipeline.cli.environment import Surroundings, prepare_dagster
 from signal_pipeline.errors import SettingsError
 from signal_pipeline.orchestration.build import build_definitions
-from signal_pipeline.orchestration.drain import drain
+from signal_pipeline.orchestration.drain import QUIET, drain, stop_if_interrupted
 from signal_pipeline.orchestration.jobs import PROCESS_SIGNALS
 from signal_pipeline.orchestration.partitions import place_keys
 from signal_pipeline.orchestration.resources import instance_name
@@ -37,6 +38,26 @@ def drain_queue(here: Surroundings, *, wait: bool, on_batch: Callable[[int], Non
         worker = Worker(here.engine, here.settings, f"process/{instance_name(instance)}:{os.getpid()}")
         definitions = build_definitions(here.settings, make_worker=lambda _: worker)
         return drain(definitions.resolve_job_def(PROCESS_SIGNALS), instance, worker, wait=wait, on_batch=on_batch)
+
+
+def run_job(here: Surroundings, worker: Worker, job: str, config: dict[str, Any]) -> ExecuteInProcessResult:
+    """Run a job of Dagster's in this process: its results and pictures stand in the UI like any other run's.
+
+    Raises `KeyboardInterrupt` if it was stopped; whether it succeeded stands in the result.
+    """
+    definitions = build_definitions(here.settings, make_worker=lambda _: worker)
+    with dagster_instance(here) as instance:
+        found = definitions.resolve_job_def(job).execute_in_process(
+            QUIET | config, instance=instance, raise_on_error=False
+        )
+    stop_if_interrupted(found)
+    return found
+
+
+def run_checks(here: Surroundings, worker: Worker) -> dict[str, bool]:
+    """Execute every asset check once, so that the UI shows what they find; by name, whether it passed."""
+    found = run_job(here, worker, "check_data", {})
+    return {one.check_name: one.passed for one in found.get_asset_check_evaluations()}
 
 
 def add_keys(here: Surroundings, signal_ids: Sequence[UUID]) -> None:

@@ -31,6 +31,7 @@ from signal_pipeline.ingest.load_report import FileOutcome
 from signal_pipeline.ingest.loader import LoadOptions
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.observability.status import PipelineStatus, read_failures, read_status
+from signal_pipeline.processing.worker import Worker, worker_name
 from signal_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -88,9 +89,11 @@ def _demo(settings: Settings, data: Path | None, options: LoadOptions, *, once: 
             if history is not None:
                 out.print(f"  {history.equipment}: a model of its healthy days, then scores and a forecast")
                 learn(here, history)
-            _summary(here, found, server)
+            _check(here)
+            url = None if once else server.url
+            _summary(here, found, url)
             if history is not None:
-                _tell_history(here, history, server)
+                _tell_history(here, history, url)
             while not once:
                 server.check()
                 time.sleep(0.5)
@@ -146,19 +149,37 @@ def _follow(here: Surroundings, server: DagsterServer) -> PipelineStatus:
             time.sleep(POLL_SECONDS)
 
 
-def _summary(here: Surroundings, found: PipelineStatus, server: DagsterServer) -> None:
+def _check(here: Surroundings) -> None:
+    """Execute the asset checks once: hourly is too late for somebody who looks at the UI now."""
+    from signal_pipeline.cli.dagster_work import run_checks
+
+    found = run_checks(here, Worker(here.engine, here.settings, worker_name()))
+    wanting = [name for name, passed in found.items() if not passed]
+    told = f"; not passed: {', '.join(wanting)}" if wanting else ""
+    out.print(f"  asset checks: {len(found) - len(wanting)} of {len(found)} passed{told}", soft_wrap=True)
+
+
+def _summary(here: Surroundings, found: PipelineStatus, url: str | None) -> None:
+    """The status; and where the UI is, unless it ends with this command."""
     out.print("[bold]4[/] done")
     out.print(status_table(found))
     failed = read_failures(here.engine, limit=FAILURES_SHOWN)
     if failed:
         out.print(failures_table(failed))
-    out.print(f"lineage, partitions and runs: [bold]{server.url}[/]")
-    out.print("features in Python: signal_pipeline.read.load_features(); in SQL: signal-pipeline db run -- psql")
+    if url is not None:
+        out.print(f"lineage, partitions and runs: [bold]{url}[/]", soft_wrap=True)
+    out.print(
+        "features in Python: signal_pipeline.read.load_features(); in SQL: signal-pipeline db run -- psql",
+        soft_wrap=True,
+    )
 
 
-def _tell_history(here: Surroundings, history: "HistoryTruth", server: DagsterServer) -> None:
+def _tell_history(here: Surroundings, history: "HistoryTruth", url: str | None) -> None:
     """What the models found, and where to look at it."""
     for line in findings(here, history):
         out.print(line, markup=False, soft_wrap=True)
     out.print(f"report: {write_report(here, history.equipment)}", markup=False, soft_wrap=True)
-    out.print(f"pictures: {server.url}/assets/anomaly_model and {server.url}/assets/forecasts", soft_wrap=True)
+    if url is None:
+        out.print("the same in Dagster's UI: without ONCE=1 (--once); nothing is computed twice")
+    else:
+        out.print(f"pictures: {url}/assets/anomaly_model and {url}/assets/forecasts", soft_wrap=True)

@@ -63,20 +63,10 @@ def _is_trained(settings: Settings, equipment: str) -> bool:
 
 
 def _run(here: Surroundings, worker: Worker, job: str, config: dict[str, Any]) -> None:
-    """Run a job of Dagster's in this process: its results and pictures stand in the UI like any other run's.
+    """Run a job of Dagster's in this process. Raises `SignalPipelineError` if it did not succeed."""
+    from signal_pipeline.cli.dagster_work import run_job
 
-    Raises `KeyboardInterrupt` if it was stopped, `SignalPipelineError` if it did not succeed.
-    """
-    from signal_pipeline.cli.dagster_work import dagster_instance
-    from signal_pipeline.orchestration.build import build_definitions
-    from signal_pipeline.orchestration.drain import QUIET, stop_if_interrupted
-
-    definitions = build_definitions(here.settings, make_worker=lambda _: worker)
-    with dagster_instance(here) as instance:
-        found = definitions.resolve_job_def(job).execute_in_process(
-            QUIET | config, instance=instance, raise_on_error=False
-        )
-    stop_if_interrupted(found)
+    found = run_job(here, worker, job, config)
     if not found.success:
         raise SignalPipelineError(f"Dagster's job {job} did not succeed: run {found.run_id} in the UI says why")
 

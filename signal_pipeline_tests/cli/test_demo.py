@@ -58,7 +58,10 @@ def test_a_demo_of_own_files_completes_them_and_a_second_one_adds_nothing(
         assert expected in finished.stdout
         assert sorted(statuses(engine).values()) == ["completed", "completed", "completed", "failed"]
         assert count(engine, "features") == 21
+        # the UI shows what the checks found at once, not only after the next full hour
+        assert "asset checks: 7 of 8 passed; not passed: few_signals_fail" in finished.stdout
     assert "insufficient_data" in finished.stdout
+    assert "lineage, partitions and runs" not in finished.stdout  # of a UI that has ended
     assert leftovers(Path(pipeline_environment["SIGNAL_PIPELINE_HOME"])) == []
 
 
@@ -83,6 +86,7 @@ def test_a_demo_of_simulated_motors_finds_the_fault_it_simulated_and_a_second_on
             *loaded,
             "blower-4 is anomalous since 2025-08-2",
             "Forecast: up to ",
+            "asset checks: 8 of 8 passed",
             f"report: {home}/report-blower-4",
         ):
             assert part in finished.stdout
