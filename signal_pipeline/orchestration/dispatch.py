@@ -13,10 +13,10 @@ from uuid import UUID
 
 from signal_pipeline.db.claims import Claim, OwnClaim
 
-SAMPLES_A_RUN = 150_000_000
-"""Of a phase: about half a minute of one core."""
+SAMPLES_A_RUN = 200_000_000
+"""Of a phase: about half a minute of one core (650 recordings of 10 s at 25.6 kHz, 0.05 s each)."""
 
-SAMPLES_WORTH_A_RUN = SAMPLES_A_RUN // 4
+SAMPLES_WORTH_A_RUN = SAMPLES_A_RUN // 5
 """Less than this is not shared between runs: each takes seconds of a core before its first signal."""
 
 SIGNAL_IN_SAMPLES = 50_000
@@ -58,10 +58,12 @@ def plan(own: Sequence[OwnClaim], runs: Mapping[UUID, RunStage], *, max_runs: in
 def signals_a_run(samples: Sequence[int], *, runs: int, at_most: int) -> int:
     """How many signals to claim for the next of `runs` runs, so that short recordings make runs as long as long ones.
 
-    `samples` are the samples per phase of the signals that wait, in the order of the claim. A small backlog is shared
-    evenly between the runs; a large one is cut where a run has enough. 1 to `at_most`.
+    `samples` are the samples per phase of the signals that wait, in the order of the claim. They are shared evenly
+    between the runs, and as many more as it takes to have none too long: no short run is left for the end. 1 to
+    `at_most`.
     """
     costs = [count + SIGNAL_IN_SAMPLES for count in samples]
+    runs = max(runs, ceil(sum(costs) / SAMPLES_A_RUN))
     budget = min(SAMPLES_A_RUN, max(SAMPLES_WORTH_A_RUN, ceil(sum(costs) / runs)))
     fitting = sum(total <= budget for total in accumulate(costs))
     return max(1, min(fitting, at_most))

@@ -168,9 +168,6 @@ def straighten(stretch: Stretch, line: Line) -> Stretch:
     of them follow the supply, so time itself is bent: by the cubic part of the line's phase, which is too slow to
     touch sidebands. A recording whose phase strays less than `STRAIGHT_RAD` is returned as it is.
     """
-    from scipy.interpolate import CubicSpline
-    from scipy.signal import resample_poly
-
     length = _block(stretch.fs, line.hz)
     at = (np.arange(line.phasors.shape[1]) * (length // 2) + length / 2) / stretch.fs
     phase = np.unwrap(np.angle(line.phasors[line.strongest] * np.exp(-2j * math.pi * line.offset_hz * at)))
@@ -178,6 +175,9 @@ def straighten(stretch: Stretch, line: Line) -> Stretch:
     stray -= np.polynomial.Polynomial.fit(at, stray(at), 1)
     if np.abs(stray(at)).max() < STRAIGHT_RAD:
         return stretch
+    from scipy.interpolate import CubicSpline
+    from scipy.signal import resample_poly
+
     t = np.arange(stretch.phases.shape[1]) / stretch.fs
     source = t - stray(t - stray(t) / (2 * math.pi * line.hz)) / (2 * math.pi * line.hz)
     inside = (source >= 0) & (source <= t[-1])
