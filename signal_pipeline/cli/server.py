@@ -24,7 +24,7 @@ from signal_pipeline.errors import SettingsError, SignalPipelineError
 log = structlog.get_logger(__name__)
 
 HOST = "127.0.0.1"
-START_SECONDS = 120
+START_SECONDS = 300
 STOP_SECONDS = 20
 PR_SET_PDEATHSIG = 1
 """From Linux' <sys/prctl.h>."""

@@ -35,9 +35,10 @@ FAULTS = (
     ),
     Fault(
         4,
-        "connections ended by `pg_terminate_backend`; a proxy that goes silent in the middle of an answer",
-        "the transaction is done again; nobody waits longer for an answer than DATABASE_STATEMENT_TIMEOUT_SECONDS and "
-        "half a minute",
+        "connections ended by `pg_terminate_backend`; a proxy that goes silent in the middle of an answer; a commit "
+        "that landed and whose answer is lost, each commit of the work in turn",
+        "the transaction is done again, unless it has landed, and counted once; nobody waits longer for an answer than "
+        "DATABASE_STATEMENT_TIMEOUT_SECONDS and half a minute",
     ),
     Fault(
         5,
@@ -68,9 +69,9 @@ FAULTS = (
     ),
     Fault(
         12,
-        "`kill -9` in a running Dagster: of a run, of the web server, and of daemon and code server between claim and "
-        "run request",
-        "after a restart every signal finishes, and nothing is there twice",
+        "`kill -9` in a running Dagster: of a run, of the web server, of everything at once, and of daemon and code "
+        "server between claim and run request",
+        "after a restart every signal finishes, nothing is there twice, and no dead run holds a slot",
     ),
     Fault(
         13,

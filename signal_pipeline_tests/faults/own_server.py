@@ -1,4 +1,4 @@
-"""A Postgres of a test's own, to be killed, filled and cut off; folders of a few megabytes; a proxy that goes silent.
+"""A Postgres of a test's own, to be killed, filled and cut off; folders of a few megabytes; a proxy that loses answers.
 
 The tests' shared server is never hurt. Not here: tests.
 """
@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
@@ -22,6 +22,7 @@ from sqlalchemy.engine import make_url
 from signal_pipeline.db import migrate
 from signal_pipeline.db.embedded import embedded_server, keeper
 from signal_pipeline.db.engine import create_engine
+from signal_pipeline.errors import DatabaseUnavailable
 from signal_pipeline.settings import DatabaseSettings
 from signal_pipeline_tests.db.conftest import copy_of
 from signal_pipeline_tests.faults.processes import wait_until
@@ -58,6 +59,18 @@ class OwnServer:
     def bring_up(self) -> str:
         """Start it, as the next command of a person would; or join it if it runs."""
         return self._stack.enter_context(embedded_server(self._home, fsync=False, settings=self._settings))
+
+    def bring_up_again(self) -> None:
+        """As a person does who reads "ended while it was starting": once more, for it may have been dying just then."""
+
+        def is_up() -> bool:
+            try:
+                self.bring_up()
+            except DatabaseUnavailable:
+                return False
+            return True
+
+        wait_until(is_up, what="a server that starts")
 
     @contextmanager
     def database(self) -> Iterator[Engine]:
@@ -111,17 +124,25 @@ def small_disk(folder: Path, *, megabytes: int) -> Iterator[Path]:
 def fill(disk: Path) -> Path:
     """Fill a small disk to the last byte; remove the returned file to have space again."""
     ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, suppress(OSError):
-        for size in (2**20, 2**12, 1):
-            with suppress(OSError):
-                while file.write(b"\0" * size):
-                    pass
-    assert shutil.disk_usage(disk).free == 0
+    with ballast.open("wb", buffering=0) as file:
+        while shutil.disk_usage(disk).free:  # a server that lives there may have given some back meanwhile
+            for size in (2**20, 2**12, 1):
+                with suppress(OSError):
+                    while file.write(b"\0" * size):
+                        pass
     return ballast
 
 
+COMMIT = b"COMMIT\0"
+"""As the driver sends it; not the words of a statement."""
+
+
 class Proxy:
-    """On a loopback port, before a server's unix socket. `silence` stops all that pass, but breaks no connection."""
+    """On a loopback port, before a server's unix socket.
+
+    `silence` stops all that pass, but breaks no connection. `lose_answer_to` lets a commit land, and breaks its
+    connection before the answer passes.
+    """
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket
@@ -130,6 +151,7 @@ class Proxy:
         self._muted: set[asyncio.Task[None]] = set()
         self._pumps: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
+        self._commits_until_loss = 0
         self.port = 0
 
     def __enter__(self) -> Self:
@@ -148,19 +170,42 @@ class Proxy:
         """From now on nothing passes through the connections that there are; new ones work. How many there were."""
         return asyncio.run_coroutine_threadsafe(self._silence(), self._loop).result()
 
+    def lose_answer_to(self, commit: int) -> None:
+        """To the commit of this number, from 1, that passes from now on through any connection."""
+        self._commits_until_loss = commit
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether it came to that."""
+        return self._commits_until_loss <= 0
+
     async def _listen(self) -> asyncio.Server:
         return await asyncio.start_server(self._connected, "127.0.0.1", 0)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         to_server = await asyncio.open_unix_connection(self._socket)
         self._writers += (writer, to_server[1])
-        for source, sink in ((reader, to_server[1]), (to_server[0], writer)):
-            pump = asyncio.create_task(self._pump(source, sink))
+        broken = asyncio.Event()
+        for source, sink, watch in (
+            (reader, to_server[1], lambda data: self._count(data, broken)),
+            (to_server[0], writer, lambda _: broken.is_set()),
+        ):
+            pump = asyncio.create_task(self._pump(source, sink, watch))
             self._pumps.add(pump)
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    def _count(self, data: bytes, broken: asyncio.Event) -> bool:
+        """Look at what a client sends; it always passes, its answer perhaps not."""
+        if COMMIT in data:
+            self._commits_until_loss -= 1
+            if self._commits_until_loss == 0:
+                broken.set()
+        return False
+
+    async def _pump(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, is_end: Callable[[bytes], bool]
+    ) -> None:
         try:
-            while data := await source.read(2**16):
+            while (data := await source.read(2**16)) and not is_end(data):
                 sink.write(data)
                 await sink.drain()
         except ConnectionError:

@@ -10,19 +10,23 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from signal_pipeline_tests.faults import worker
 from signal_pipeline_tests.faults.stories import Story
 from signal_pipeline_tests.faults.worker import LEASE_SECONDS, POLL_SECONDS, Orders
 
 RECOVERY_SECONDS = 5 * (LEASE_SECONDS + POLL_SECONDS)
-"""Promised is the lease and one look at the queue; five times that is a broken promise, however loaded the machine."""
+RECOVERY_LOOKS = 5
+"""Promised is the lease and one look at the queue. Both five times is a broken promise, however loaded the machine:
+on a busy one looks are late, and a dead worker's locks are let go late."""
 
-PATIENCE_SECONDS = 180
-"""After this long a process counts as hung."""
+PATIENCE_SECONDS = 600
+"""After this long a process counts as hung. It is seconds, were the machine idle."""
 
 
 def patience(story: Story) -> float:
-    """After so many seconds the work on a whole story counts as hung: it is seconds, were the machine idle."""
+    """After so many seconds the work on a whole story counts as hung."""
     return PATIENCE_SECONDS + len(story.ids)
 
 
@@ -99,6 +103,19 @@ def wait_until(condition: Callable[[], Any], *, seconds: float = PATIENCE_SECOND
     while not condition():
         assert time.monotonic() < deadline, f"{what or condition} did not come true within {seconds:g} s"
         time.sleep(0.05)
+
+
+def wait_until_stopped(process: ForkServerProcess) -> bool:
+    """Wait for the SIGSTOP that a worker's orders hold for it; False if it ended before it came to that."""
+    wait_until(lambda: process.exitcode is not None or _is_stopped(process.pid or 0), what="a worker that stops")
+    return process.exitcode is None
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.NoSuchProcess:  # it has ended, and its exit code is on its way
+        return False
 
 
 def said(log: Path) -> list[dict[str, Any]]:

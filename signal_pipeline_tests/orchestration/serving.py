@@ -20,7 +20,7 @@ from signal_pipeline.orchestration.partitions import PARTITIONS_NAME
 
 LOCATION = {"repositoryLocationName": "signal_pipeline.definitions", "repositoryName": "__repository__"}
 SENSOR = {**LOCATION, "sensorName": "claim_pending_signals"}
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 600
 
 PARTITIONS = """
 query Partitions($key: AssetKeyInput!) {
