@@ -153,7 +153,7 @@ COMPLETE = text("""
     WHERE id = ANY(ARRAY(SELECT id FROM raw_signals
                          WHERE id = ANY(:ids) AND claim_token = :token AND processing_status = 'processing'
                          ORDER BY id FOR NO KEY UPDATE))
-    RETURNING id
+    RETURNING id, finalized_at
 """)
 
 FAIL = text("""
@@ -164,7 +164,7 @@ FAIL = text("""
     WHERE id = ANY(ARRAY(SELECT id FROM raw_signals
                          WHERE id = ANY(:ids) AND claim_token = :token AND processing_status = 'processing'
                          ORDER BY id FOR NO KEY UPDATE))
-    RETURNING id
+    RETURNING id, finalized_at
 """)
 
 # What a subset run borrowed goes back as it was: without a claim, or, where a dead worker's claim had been found, with

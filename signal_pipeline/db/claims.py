@@ -12,9 +12,10 @@ from time import perf_counter
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, TextClause
 
 from signal_pipeline.db import claim_sql, counters
+from signal_pipeline.db.finalizing import Finalizing
 from signal_pipeline.db.json_values import clean_text
 from signal_pipeline.domain import FailureReason, Stage, Status
 from signal_pipeline.errors import ClaimLost
@@ -205,17 +206,34 @@ def start_work(
     return int(attempts[signal_id])
 
 
-def complete(conn: Connection, token: UUID, signal_ids: Sequence[UUID]) -> None:
-    """processing -> completed. Raises `ClaimLost` if one is not ours any more; the caller's transaction rolls back."""
-    done = conn.execute(claim_sql.COMPLETE, {"ids": list(signal_ids), "token": token}).scalars().all()
-    _all_ours(conn, signal_ids, done)
+def complete(conn: Connection, token: UUID, signal_ids: Sequence[UUID], finalizing: Finalizing | None = None) -> bool:
+    """processing -> completed. Raises `ClaimLost` if one is not ours any more; the caller's transaction rolls back.
+
+    False if an earlier try of `finalizing` has landed: all that goes with it is written, and counted.
+    """
+    parameters = {"ids": list(signal_ids), "token": token}
+    return _finalize(conn, claim_sql.COMPLETE, parameters, finalizing or Finalizing())
 
 
-def fail(conn: Connection, token: UUID, signal_ids: Sequence[UUID], failure: Failure) -> None:
-    """processing -> failed, with the reason in `meta.failure`. Raises `ClaimLost` as `complete` does."""
+def fail(
+    conn: Connection,
+    token: UUID,
+    signal_ids: Sequence[UUID],
+    failure: Failure,
+    finalizing: Finalizing | None = None,
+) -> bool:
+    """processing -> failed, with the reason in `meta.failure`. Raises and returns as `complete` does."""
     parameters = {"ids": list(signal_ids), "token": token, "failure": json.dumps(failure.as_dict())}
-    done = conn.execute(claim_sql.FAIL, parameters).scalars().all()
-    _all_ours(conn, signal_ids, done)
+    return _finalize(conn, claim_sql.FAIL, parameters, finalizing or Finalizing())
+
+
+def _finalize(conn: Connection, statement: TextClause, parameters: dict[str, Any], finalizing: Finalizing) -> bool:
+    rows = conn.execute(statement, parameters).all()
+    if not rows and finalizing.has_landed(conn, parameters["ids"]):
+        return False
+    _all_ours(conn, parameters["ids"], [row.id for row in rows])
+    finalizing.tried_at.update(row.finalized_at for row in rows)
+    return True
 
 
 def fail_all(

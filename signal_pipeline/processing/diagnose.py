@@ -32,6 +32,7 @@ from signal_pipeline.db.diagnostics import (
     store_diagnoses,
 )
 from signal_pipeline.db.engine import is_transient
+from signal_pipeline.db.finalizing import Finalizing
 from signal_pipeline.db.signals import StoredSignal, load_signal
 from signal_pipeline.domain import FailureReason, Stage
 from signal_pipeline.dsp.diagnosis import Decimator, Diagnosis, MotorData, SeverityBands, bridge_gaps, diagnose
@@ -117,7 +118,8 @@ def _store(worker: Worker, batch: Batch, signal_id: UUID, diagnosis: StoredDiagn
 
 def complete_with_diagnosis(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> None:
     """Complete batches of one split file; with its last ones goes the diagnosis of the whole file."""
-    if retrying(lambda: _complete_unless_last(worker, batch, signal_ids)):
+    finalizing = Finalizing()
+    if retrying(lambda: _complete_unless_last(worker, batch, signal_ids, finalizing)):
         return
     began = perf_counter()
     diagnosis = _diagnose_file(worker, batch, signal_ids)
@@ -125,21 +127,23 @@ def complete_with_diagnosis(worker: Worker, batch: Batch, signal_ids: Sequence[U
 
     def transaction() -> None:
         with worker.engine.begin() as conn:
-            claims.complete(conn, batch.token, signal_ids)
-            store_diagnoses(conn, [] if diagnosis is None else [diagnosis])
-            counters.add(conn, {"signals_completed_total": len(signal_ids)}, seconds)
+            if claims.complete(conn, batch.token, signal_ids, finalizing):
+                store_diagnoses(conn, [] if diagnosis is None else [diagnosis])
+                counters.add(conn, {"signals_completed_total": len(signal_ids)}, seconds)
 
     retrying(transaction)
 
 
-def _complete_unless_last(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> bool:
+def _complete_unless_last(worker: Worker, batch: Batch, signal_ids: Sequence[UUID], finalizing: Finalizing) -> bool:
     """Whether the batches were completed; False if all others of the file are, so that it is for us to diagnose it."""
     with worker.engine.begin() as conn:
         lock_sources(conn, signal_ids)
+        if finalizing.has_landed(conn, signal_ids):  # whoever completed the others since saw these completed
+            return True
         record = record_parts(conn, signal_ids[:1])[signal_ids[0]]
         if all(part.completed or part.id in signal_ids for part in record):
             return False
-        claims.complete(conn, batch.token, signal_ids)
+        claims.complete(conn, batch.token, signal_ids, finalizing)
         counters.add(conn, {"signals_completed_total": len(signal_ids)})
     return True
 

@@ -6,6 +6,7 @@ import structlog
 
 from signal_pipeline.db import claims, counters
 from signal_pipeline.db.claims import Failure
+from signal_pipeline.db.finalizing import Finalizing
 from signal_pipeline.processing.batch import Batch
 from signal_pipeline.processing.worker import Worker, retrying
 
@@ -18,9 +19,11 @@ def mark_failed(worker: Worker, batch: Batch, signal_id: UUID, failure: Failure)
     if not batch.whole:
         return
 
+    finalizing = Finalizing()
+
     def transaction() -> None:
         with worker.engine.begin() as conn:
-            claims.fail(conn, batch.token, [signal_id], failure)
-            counters.add(conn, {counters.failed(failure.stage, failure.reason): 1})
+            if claims.fail(conn, batch.token, [signal_id], failure, finalizing):
+                counters.add(conn, {counters.failed(failure.stage, failure.reason): 1})
 
     retrying(transaction)

@@ -10,6 +10,7 @@ import structlog
 from signal_pipeline.db import claims, counters
 from signal_pipeline.db.claims import Failure
 from signal_pipeline.db.diagnostics import record_parts
+from signal_pipeline.db.finalizing import Finalizing
 from signal_pipeline.db.signals import clear_phases, clearable
 from signal_pipeline.domain import FailureReason, Stage
 from signal_pipeline.errors import CSVLoaderError, FileRejected
@@ -37,11 +38,13 @@ def complete_batch(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> 
         if len(parts[i]) > 1:
             files.setdefault(parts[i][0].id, []).append(i)
 
+    finalizing = Finalizing()
+
     def transaction() -> None:
         with worker.engine.begin() as conn:
             began = perf_counter()
-            claims.complete(conn, batch.token, alone)
-            counters.add(conn, {"signals_completed_total": len(alone)}, {Stage.FINALIZE: [perf_counter() - began]})
+            if claims.complete(conn, batch.token, alone, finalizing):
+                counters.add(conn, {"signals_completed_total": len(alone)}, {Stage.FINALIZE: [perf_counter() - began]})
 
     if alone:
         retrying(transaction)

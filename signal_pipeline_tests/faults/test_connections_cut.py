@@ -1,23 +1,26 @@
-"""Fault 4: connections that are ended from the server's side, and a proxy that goes silent in the middle of an answer.
+"""Fault 4: connections that the server ends, and a proxy that goes silent, or loses the answer to a commit that landed.
 
 A network that drops everything is in `hosts/test_two_hosts.py`, with namespaces.
 """
 
 import random
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from signal_pipeline.db.embedded.keeper import SOCKET_FILES
 from signal_pipeline_tests.faults import processes
-from signal_pipeline_tests.faults.conftest import Scene
+from signal_pipeline_tests.faults.conftest import NewDatabase, Scene
 from signal_pipeline_tests.faults.own_server import Proxy
-from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
-from signal_pipeline_tests.signals import value
+from signal_pipeline_tests.faults.stories import Story, assert_undisturbed, results
+from signal_pipeline_tests.signals import change, value
 
 pytestmark = [pytest.mark.faults(4), pytest.mark.processes, pytest.mark.timeout(1800)]
 
@@ -27,7 +30,15 @@ CUT = """
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
 FINISHED = "SELECT count(*) = 0 FROM raw_signals WHERE processing_status IN ('pending', 'processing')"
-AT_WORK = "SELECT count(*) FROM raw_signals WHERE work_started_at IS NOT NULL"
+BEGUN = "SELECT count(*) FROM raw_signals WHERE attempts > 0"
+
+
+def at_work(rng: random.Random) -> dict[str, Any]:
+    """Orders to stop, once, in the middle of the work: whoever is to hurt a worker then does not come too late.
+
+    Nor does Postgres come before, and ends the transaction that the worker may be in.
+    """
+    return {"strike_at": rng.randint(15, 45), "strike": signal.SIGSTOP, "idle_seconds": 20.0}
 
 
 def test_connections_that_postgres_ends_are_opened_again_and_nothing_is_lost(
@@ -38,11 +49,12 @@ def test_connections_that_postgres_ends_are_opened_again_and_nothing_is_lost(
     expected = scene.undisturbed(story)
     story.tell(engine)
     rng = random.Random(seed)
-    ended = 0
-    with processes.started(
-        scene.orders(engine, limit=4, attempts=100), scene.orders(engine, limit=4, attempts=100)
-    ) as running:
-        processes.wait_until(lambda: value(engine, AT_WORK))
+    given = [scene.orders(engine, limit=4, attempts=100, **at_work(rng)) for _ in range(2)]
+    with processes.started(*given) as running:
+        assert all(processes.wait_until_stopped(process) for process in running)
+        ended = value(engine, CUT)
+        for process in running:
+            psutil.Process(process.pid).resume()
         for _ in range(CUTS):
             ended += value(engine, CUT)
             time.sleep(rng.uniform(0, 0.1))  # the moments of the cuts are the seed's
@@ -69,15 +81,52 @@ def test_a_proxy_that_goes_silent_is_given_up_within_the_stated_time(
     story = Story(seed=seed, motors=2, signals=6)
     expected = scene.undisturbed(story)
     story.tell(engine)
-    through = engine.url.set(host="127.0.0.1", port=proxy.port, query={}).render_as_string(hide_password=False)
-    silent = 0
-    given = scene.orders(engine, url=through, limit=4, statement_seconds=2, grace_seconds=1, attempts=100)
+    limits = {"statement_seconds": 2, "grace_seconds": 1}
+    given = scene.orders(
+        engine, url=through(proxy, engine), limit=4, attempts=100, **limits, **at_work(random.Random(seed))
+    )
     with processes.started(given) as (worker,):
-        processes.wait_until(lambda: value(engine, AT_WORK))
-        for _ in range(2):
-            silent += proxy.silence()
-            processes.wait_until(lambda: value(engine, AT_WORK) or value(engine, FINISHED))
+        assert processes.wait_until_stopped(worker)
+        silent = proxy.silence()
+        psutil.Process(worker.pid).resume()
+        processes.wait_until(lambda: value(engine, BEGUN) > 1 or value(engine, FINISHED))
+        silent += proxy.silence()
         assert processes.ended(worker) == 0
     assert silent > 0
     assert_undisturbed(engine, expected)
     scene.saw(connections_silenced=silent, signals=len(story.ids))
+
+
+def test_whichever_commits_answer_is_lost_nothing_is_done_twice_and_nothing_taken_for_lost(
+    new_database: NewDatabase, proxy: Proxy, scene: Scene, seed: int
+) -> None:
+    """Of a worker that completes a signal and fails another. One database for each commit, so that each is met."""
+    story = Story(seed=seed, signals=2)
+    peace = told(new_database, story)
+    assert processes.run(scene.orders(peace)) == 0
+    expected = results(peace)
+    for commit in range(1, 1000):
+        engine = told(new_database, story)
+        proxy.lose_answer_to(commit)
+        given = scene.orders(engine, url=through(proxy, engine), strategy="s2" if seed % 2 else "s1")
+        assert processes.run(given) == 0
+        assert_undisturbed(engine, expected)
+        assert "claim.lost" not in processes.events(given.log)
+        if not proxy.has_lost:  # it made fewer commits than that
+            assert commit > 10
+            return
+        scene.saw(answers_lost=1)
+    raise AssertionError("the work had no end")
+
+
+def told(new_database: NewDatabase, story: Story) -> Engine:
+    """A database with a story, the last signal of which is no measurement."""
+    engine = new_database()
+    story.tell(engine)
+    assert change(engine, "UPDATE raw_signals SET sample_rate_hz = 0 WHERE id = :id", id=story.ids[-1]) == 1
+    return engine
+
+
+def through(proxy: Proxy, engine: Engine) -> str:
+    """The URL of an engine's database behind the proxy."""
+    return engine.url.set(host="127.0.0.1", port=proxy.port, query={}).render_as_string(hide_password=False)
