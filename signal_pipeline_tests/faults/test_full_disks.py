@@ -41,7 +41,7 @@ def test_signals_wait_for_a_full_database_and_finish_when_it_has_space(scene: Sc
                 assert worker.exitcode is None
                 ballast.unlink()
                 engine.dispose()
-                server.bring_up()
+                server.bring_up_again()
                 assert processes.ended(worker) == 0
             assert set(statuses(engine).values()) == {"completed"}
             assert_undisturbed(engine, expected)

@@ -29,19 +29,18 @@ def test_a_worker_that_slept_past_its_lease_changes_nothing_and_says_so(
         story.tell(engine)
         given = scene.orders(engine, strike_at=boundary, strike=signal.SIGSTOP)
         with processes.started(given) as (sleeper,):
-            processes.wait_until(lambda p=sleeper: p.exitcode is not None or is_stopped(p.pid or 0))  # type: ignore[misc]
-            if sleeper.exitcode == 0:  # it had fewer boundaries than that
+            if not processes.wait_until_stopped(sleeper):  # it had fewer boundaries than that
+                assert sleeper.exitcode == 0
                 return
-            holds = value(engine, HELD, by=f"faults:{sleeper.pid}")
-            assert processes.run(scene.orders(engine)) == 0
+            held = value(engine, HELD, by=f"faults:{sleeper.pid}")
+            successor = scene.orders(engine)
+            assert processes.run(successor) == 0
             assert_undisturbed(engine, expected)
             psutil.Process(sleeper.pid).resume()
             assert processes.ended(sleeper) == 0
         assert_undisturbed(engine, expected)
-        assert ("claim.lost" in processes.events(given.log)) == bool(holds)
-        scene.saw(stops=1, claims_lost=int(bool(holds)))
+        # if it was its heartbeat that came to the boundary, the commit that completes may have been on its way
+        lost = bool(held) and "batch.begins" in processes.events(successor.log)
+        assert ("claim.lost" in processes.events(given.log)) == lost
+        scene.saw(stops=1, claims_lost=int(lost))
     raise AssertionError("the work had no end")
-
-
-def is_stopped(pid: int) -> bool:
-    return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)

@@ -172,12 +172,17 @@ def load(worker: Worker, path: Path) -> None:
 
 
 def drain(worker: Worker, orders: Orders) -> None:
-    """Claim and work until nothing is left; a lost claim and a database that is away are not the end."""
+    """Claim and work until nothing is left; a lost claim and a database that is away are not the end.
+
+    Each look at the queue is logged, with the time (s since 1970) at which it began: on one machine, the database's.
+    """
     while True:
+        began = time.time()
         try:
             got = claims.claim_pending(
                 worker.engine, settings=worker.settings.claims, claimed_by=worker.name, limit=orders.limit
             )
+            log.info("looked", at=began, is_full=sum(len(c.signal_ids) for c in got.claims) >= orders.limit)
             _run(worker, got.claims)
             if not got.claims:
                 if not orders.wait or not _unfinished(worker.engine):

@@ -1,8 +1,8 @@
 """A process with little memory, and what it is given to eat. Started by path, by the tests.
 
-Its arguments: what to do (`load` with URL and paths, or `decode`). Once everything is imported, its address space may
-grow by HEADROOM_MIB and no more: whatever takes more memory than that is a MemoryError, and none of our errors is.
-Prints one JSON object: what came of each, and by how many MiB the process grew.
+Its arguments: what to do (`load` with URL and paths, or `decode`). Once everything is imported, its memory may grow by
+HEADROOM_MIB and no more: whatever takes more than that is a MemoryError, and none of our errors is. Threads are as many
+on every machine, because each brings its stack. Prints one JSON object: what came of each.
 """
 
 import json
@@ -21,12 +21,14 @@ import pyarrow.csv
 
 from signal_pipeline.db.engine import create_engine, ping
 from signal_pipeline.errors import CorruptBlob
+from signal_pipeline.ingest import side_by_side
 from signal_pipeline.ingest.codec import decode, encode
 from signal_pipeline.ingest.dialect import CsvDialect
 from signal_pipeline.ingest.loader import LoadOptions, load_files
 from signal_pipeline.settings import DatabaseSettings, FeatureSettings, IngestSettings
 
-HEADROOM_MIB = 192
+HEADROOM_MIB = 256
+THREADS = 4
 BOMB_BYTES = 2**30
 PIECE = bytes(2**20)
 
@@ -66,9 +68,12 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 
 
 def limited() -> int:
-    """From now on memory is short; returns what is in use, in MiB."""
-    size = (in_mib("VmSize") + HEADROOM_MIB) * 2**20
-    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    """From now on memory is short; returns what is in use, in MiB.
+
+    What can be written to counts (RLIMIT_DATA); not addresses, of which allocators reserve as many as they like.
+    """
+    size = (in_mib("VmData") + HEADROOM_MIB) * 2**20
+    resource.setrlimit(resource.RLIMIT_DATA, (size, size))
     return in_mib("VmRSS")
 
 
@@ -86,6 +91,9 @@ def decoded(bombs: Iterable[tuple[str, bytes]]) -> dict[str, str]:
 def main() -> None:
     work, *arguments = sys.argv[1:]
     blosc2.set_nthreads(1)
+    pa.set_cpu_count(THREADS)
+    pa.set_io_thread_count(THREADS)
+    setattr(side_by_side, "THREADS", THREADS)  # noqa: B010  the most there are, on a machine with cores enough
     pyarrow.csv.read_csv(pa.BufferReader(b"1\n2\n"))
     if work == "decode":
         bombs = [(name, make()) for name, make in BOMBS.items()]

@@ -59,7 +59,7 @@ class Site:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
         try:
-            with urllib.request.urlopen(request, timeout=60, context=self.trust) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=200, context=self.trust) as answer:  # noqa: S310
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -78,7 +78,7 @@ class Site:
             *([f"Authorization: {login}"] if login else []),
         ]
         with (
-            socket.create_connection(("127.0.0.1", self.port), timeout=60) as plain,
+            socket.create_connection(("127.0.0.1", self.port), timeout=200) as plain,
             self.trust.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
         ):
             connection.sendall("\r\n".join([*lines, "", ""]).encode())

@@ -25,7 +25,7 @@ from signal_pipeline_tests.orchestration.serving import free_port
 
 SECRET: Final = "hunter2-of-the-domain"  # noqa: S105  what must never be shown
 DAGSTER_SECRET: Final = "hunter3-of-dagster"  # noqa: S105
-PATIENCE_SECONDS: Final = 180
+PATIENCE_SECONDS: Final = 500
 EXAMPLE: Final = PROJECT_ROOT / "deploy" / "nginx" / "signal_pipeline.conf"
 
 

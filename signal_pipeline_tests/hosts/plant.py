@@ -25,13 +25,15 @@ from signal_pipeline_tests.hosts.network import Network, network
 DATABASE_HOST = "db"
 HOSTS = ("a", "b")
 PATIENCE_SECONDS = 900
-STOP_SECONDS = 120
+STOP_SECONDS = 300
 COMMAND = str(Path(sys.executable).with_name("signal-pipeline"))
 
 INSTANCE = "SELECT value FROM kvs WHERE key = 'signal_pipeline_instance_id'"
-RUNS_OF_CLAIMS = """
-    SELECT r.status FROM runs AS r JOIN run_tags AS t USING (run_id) WHERE t.key = %s AND t.value = ANY(%s)
+STARTED_RUNS = """
+    SELECT r.run_id FROM runs AS r JOIN run_tags AS t USING (run_id)
+    WHERE t.key = %s AND t.value = ANY(%s) AND r.status = 'STARTED'
 """
+STATUSES = "SELECT status FROM runs WHERE run_id = ANY(%s)"
 ACTIVE_RUNS = "SELECT count(*) FROM runs WHERE status NOT IN ('SUCCESS', 'FAILURE', 'CANCELED')"
 
 
@@ -52,9 +54,12 @@ class Host:
             return None  # its storage is still in the making
         return str(rows[0][0]) if rows else None
 
-    def statuses_of(self, tokens: Sequence[UUID]) -> set[str]:
-        """Of its runs under these claims."""
-        return {row[0] for row in self._ask(RUNS_OF_CLAIMS, CLAIM_TAG, [str(token) for token in tokens])}
+    def started_runs(self, tokens: Sequence[UUID]) -> list[str]:
+        """Its runs under these claims that are at work."""
+        return [row[0] for row in self._ask(STARTED_RUNS, CLAIM_TAG, [str(token) for token in tokens])]
+
+    def statuses_of(self, run_ids: Sequence[str]) -> set[str]:
+        return {row[0] for row in self._ask(STATUSES, list(run_ids))}
 
     def is_idle(self) -> bool:
         return bool(self._ask(ACTIVE_RUNS)[0][0] == 0)
@@ -104,7 +109,7 @@ class Plant:
         finally:
             process.terminate()
             process.wait(STOP_SECONDS)
-        assert self.network.processes(name) == []
+        wait_until(lambda: not self.network.processes(name), f"nothing of host {name} is left")
 
 
 @contextmanager
