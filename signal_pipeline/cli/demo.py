@@ -15,6 +15,7 @@ from signal_pipeline.cli.dev import Port
 from signal_pipeline.cli.environment import Surroundings, surroundings
 from signal_pipeline.cli.files import (
     Columns,
+    DecimalComma,
     Equipment,
     NoHeader,
     RecordedAt,
@@ -50,6 +51,7 @@ def demo(
     times: Times = None,
     columns: Columns = None,
     no_header: NoHeader = False,
+    decimal_comma: DecimalComma = False,
 ) -> None:
     """Load recordings, let Dagster's sensor process them, and show what came out. Ctrl-C ends it all."""
     with readable_errors():
@@ -62,6 +64,7 @@ def demo(
             times=times,
             columns=columns,
             no_header=no_header,
+            decimal_comma=decimal_comma,
         )
         try:
             with stoppable():
@@ -76,6 +79,8 @@ def demo(
 def _demo(settings: Settings, data: Path | None, options: LoadOptions, *, once: bool, port: int) -> int:
     if data is None:
         settings = with_own_models(settings)
+    looked_at = settings.view.model_copy(update={"pictures_thrifty": False})  # a demo is there to be looked at
+    settings = settings.model_copy(update={"view": looked_at})
     with surroundings(settings, migrated=False) as here:
         where = "the embedded Postgres" if here.embedded else "DATABASE_URL"
         out.print(f"[bold]1[/] database: {where}")

@@ -54,6 +54,7 @@ class Surroundings:
             "DAGSTER_HOME": str(self.dagster_home),
             "SIGNAL_PIPELINE_HOME": str(self.settings.app.signal_pipeline_home.resolve()),
             "MODELS_DIR": str(self.settings.models.models_dir.resolve()),
+            "PICTURES_THRIFTY": str(self.settings.view.pictures_thrifty),
             "PYTHONUNBUFFERED": "1",
         }
 
@@ -63,7 +64,8 @@ def surroundings(settings: Settings, *, migrated: bool = True, create: bool = Tr
     """A database that answers. With `migrated`, an embedded one is brought up to date, and another must be.
 
     Without `create` the embedded one must be there: who asks for what is stored must not be shown a new, empty one,
-    because they stand in another folder than last time. Raises `DatabaseUnavailable`, or `SettingsError` that names what to do.
+    because they stand in another folder than last time. Raises `DatabaseUnavailable`, or `SettingsError` that names
+    what to do.
     """
     configured = settings.database.database_url
     if configured is None:

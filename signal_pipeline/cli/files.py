@@ -1,5 +1,7 @@
 """Recordings into the pipeline: `ingest` loads CSV files, `simulate` writes some."""
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,10 +14,12 @@ from rich.markup import escape
 from signal_pipeline.cli.console import fail, out, print_json, readable_errors, say
 from signal_pipeline.cli.environment import Surroundings, surroundings
 from signal_pipeline.cli.watch import AsJson
+from signal_pipeline.errors import SettingsError
 from signal_pipeline.ingest.dialect import CsvDialect
 from signal_pipeline.ingest.load_report import FileOutcome, FileReport
 from signal_pipeline.ingest.loader import LoadOptions, load_files
 from signal_pipeline.ingest.recorded_at import parse_time, read_times
+from signal_pipeline.ingest.sources import printable
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.settings import load_settings
 
@@ -25,9 +29,12 @@ RecordedAt = Annotated[str | None, typer.Option(help="When one file was recorded
 Times = Annotated[Path | None, typer.Option(help="CSV with file_name,recorded_at for many files.")]
 Columns = Annotated[str | None, typer.Option(help="Other column names: R=ia,S=ib,T=ic (numbers with --no-header).")]
 NoHeader = Annotated[bool, typer.Option("--no-header", help="The first line is data.")]
+DecimalComma = Annotated[bool, typer.Option("--decimal-comma", help="Numbers are written 1,5; cells end in ; or tab.")]
 
 KNOWN_SHOWN = 10
 """Known files with a line of their own: whoever loads a folder again every hour reads the rest as a number."""
+
+OTHERS_SHOWN = 1000
 
 MARKS = {
     FileOutcome.NEW: "[green]new[/]",
@@ -45,15 +52,18 @@ def load_options(
     times: Path | None,
     columns: str | None,
     no_header: bool,
+    decimal_comma: bool = False,
 ) -> LoadOptions:
     """What the options of `ingest` and `demo` say. Raises `SettingsError` naming the option that is wrong."""
+    if sample_rate is not None and not (math.isfinite(sample_rate) and sample_rate > 0):
+        raise SettingsError(f"--sample-rate {sample_rate:g}: samples a second are a finite number above 0")
     at: datetime | None = None if recorded_at is None else parse_time(recorded_at, place="--recorded-at")
     return LoadOptions(
         equipment=equipment,
         sample_rate_hz=sample_rate,
         recorded_at=at,
         times=None if times is None else read_times(times),
-        dialect=CsvDialect.from_options(columns, header=not no_header),
+        dialect=CsvDialect.from_options(columns, header=not no_header, decimal_comma=decimal_comma),
     )
 
 
@@ -65,6 +75,7 @@ def ingest(
     times: Times = None,
     columns: Columns = None,
     no_header: NoHeader = False,
+    decimal_comma: DecimalComma = False,
     as_json: AsJson = False,
 ) -> None:
     """Load CSV files. Each becomes one signal, or several if it is long; a file that is known adds nothing.
@@ -81,6 +92,7 @@ def ingest(
             times=times,
             columns=columns,
             no_header=no_header,
+            decimal_comma=decimal_comma,
         )
         with surroundings(settings) as here:
             loaded = load_and_tell(here, paths, options, hint=" (--json lists them all)")
@@ -130,8 +142,18 @@ def load_and_tell(here: Surroundings, paths: Sequence[Path], options: LoadOption
     if known > KNOWN_SHOWN:
         say(f"… and {known - KNOWN_SHOWN} more known files{hint}")
     if not reports:
-        say(f"no file whose name ends in .csv in {escape(', '.join(map(str, paths)))}")
+        say(f"no file whose name ends in .csv in {escape(', '.join(map(str, paths)))}{escape(_others(paths))}")
     return Loaded(tuple(reports))
+
+
+def _others(folders: Sequence[Path]) -> str:
+    """What lies in the folders instead, by the ends of its names, for whoever exports `.txt` or packs with gzip."""
+    files = (file for folder in folders for file in sorted(folder.iterdir())[:OTHERS_SHOWN] if file.is_file())
+    found = Counter(printable(file.suffix) or "no suffix" for file in files)
+    if not found:
+        return ""
+    listed = ", ".join(f"{n} {suffix}" for suffix, n in found.most_common(5))
+    return f", but {listed}. Unpack what is packed; name other files one by one, as in FOLDER/*.txt"
 
 
 def simulate(

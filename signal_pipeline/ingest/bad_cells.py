@@ -25,14 +25,18 @@ _ROUNDS_TO_INFINITY: Final = (2 - 2**-24) * 2.0**127  # half a step above the la
 _DECIMAL_COMMA: Final = re.compile(rb"[ \t]*[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)?[ \t]*")
 
 
-def number_in(cell: bytes) -> float | None:
+def number_in(cell: bytes, *, decimal: str = ".") -> float | None:
     """The cell's number, NaN for a blank cell (a gap), None for anything else, infinities included.
 
-    Only ASCII decimal numbers with a point count: `nan`, `inf`, `0x10`, `1_000`, `1,5` and `١٢` do not, nor does what
-    float32 cannot hold (from about 3.4e38).
+    Only ASCII decimal numbers with the mark `decimal` count. With a point `nan`, `inf`, `0x10`, `1_000`, `1,5` and `١٢`
+    do not, nor does what float32 cannot hold (from about 3.4e38).
     """
     if not cell.strip(b" \t"):
         return math.nan
+    if decimal == ",":
+        if b"." in cell:
+            return None
+        cell = cell.replace(b",", b".")
     if _NUMBER.fullmatch(cell) is None:
         return None
     value = float(cell)
@@ -105,8 +109,11 @@ def _ragged_error(name: str, line: int, found: int, layout: CsvLayout) -> CSVLoa
 
 def _remedy(bad: BadCell, *, layout: CsvLayout) -> str:
     cell = bad.content
-    if _DECIMAL_COMMA.fullmatch(cell):
-        return "These look like decimal commas: export with decimal points."
+    if layout.decimal == "." and _DECIMAL_COMMA.fullmatch(cell):
+        remedy = "export with decimal points" if layout.delimiter == "," else "load it again with --decimal-comma"
+        return f"These look like decimal commas: {remedy}."
+    if layout.decimal == "," and b"." in cell and _NUMBER.fullmatch(cell):
+        return "These look like decimal points: leave out --decimal-comma."
     if b"\x00" in cell:
         return "There are NUL bytes in the data: the file is damaged, or not saved as UTF-8 text."
     if not cell.isascii():

@@ -97,7 +97,7 @@ class BlockParser:
         count = 0
         for phase, column in self._columns(table):
             cells = column.to_pylist()
-            numbers = [number_in(cell or b"") for cell in cells]
+            numbers = [number_in(cell or b"", decimal=self.layout.decimal) for cell in cells]
             samples[phase] = [math.nan if number is None else number for number in numbers]
             bad_rows = [row for row, number in enumerate(numbers) if number is None]
             count += len(bad_rows)
@@ -119,7 +119,10 @@ class BlockParser:
             ),
             parse_options=csv.ParseOptions(delimiter=self.layout.delimiter),
             convert_options=csv.ConvertOptions(
-                include_columns=wanted, column_types=dict.fromkeys(wanted, cell_type), null_values=[""]
+                include_columns=wanted,
+                column_types=dict.fromkeys(wanted, cell_type),
+                null_values=[""],
+                decimal_point=self.layout.decimal,
             ),
         )
 

@@ -1,4 +1,4 @@
-"""What a person says about the form of their CSV: columns, header, delimiter.
+"""What a person says about the form of their CSV: columns, header, delimiter, decimal mark.
 
 Here: the dialect, how it is written on the command line, and its JSON form, which is stored with a file's source so
 that the file can be read again the same way. Not here: looking into a file (`layout`) or reading it (`csv_reader`).
@@ -13,6 +13,7 @@ from signal_pipeline.domain import PHASE_NAMES
 from signal_pipeline.errors import SettingsError
 
 DELIMITERS: Final = (",", ";", "\t")
+DECIMALS: Final = (".", ",")
 DEFAULT_COLUMNS: Final = ("current_R", "current_S", "current_T")
 DEFAULT_NUMBERS: Final = ("1", "2", "3")
 _MAX_NAME_LENGTH: Final = 200
@@ -25,13 +26,14 @@ Columns = tuple[str | None, str | None, str | None]
 class CsvDialect:
     """How a CSV is written. `delimiter=None` means: find it in the first line.
 
-    Always: UTF-8 (with or without byte order mark), decimal points, LF or CRLF, quotes allowed. Raises `ValueError`
-    for columns that cannot be found in any file.
+    Always: UTF-8 (with or without byte order mark), LF or CRLF, quotes allowed. `decimal` is "." or ",", and a comma
+    only where a person says so: 1,234 may be a thousand. Raises `ValueError` for what no file can have.
     """
 
     columns: Columns = DEFAULT_COLUMNS
     header: bool = True
     delimiter: str | None = None
+    decimal: str = "."
 
     def __post_init__(self) -> None:
         named = [name for name in self.columns if name is not None]
@@ -45,13 +47,16 @@ class CsvDialect:
             _check_name(name, header=self.header)
         if self.delimiter is not None and self.delimiter not in DELIMITERS:
             raise ValueError(f"delimiter={self.delimiter!r}: expected one of {DELIMITERS}, or none to find it")
+        if self.decimal not in DECIMALS or self.decimal == self.delimiter:
+            raise ValueError(f"decimal={self.decimal!r}: expected one of {DECIMALS}, and another delimiter")
 
     @classmethod
-    def from_options(cls, columns: str | None = None, *, header: bool = True) -> Self:
-        """The dialect that `--columns` and `--no-header` ask for; raises `SettingsError` naming the option."""
+    def from_options(cls, columns: str | None = None, *, header: bool = True, decimal_comma: bool = False) -> Self:
+        """The dialect that `--columns`, `--no-header` and `--decimal-comma` ask for; raises `SettingsError`."""
         default = DEFAULT_COLUMNS if header else DEFAULT_NUMBERS
+        named = parse_columns(columns) if columns is not None else default
         try:
-            return cls(parse_columns(columns) if columns is not None else default, header)
+            return cls(named, header, decimal="," if decimal_comma else ".")
         except ValueError as error:
             raise SettingsError(f"--columns {columns}: {error}") from error
 
@@ -61,6 +66,7 @@ class CsvDialect:
             "columns": dict(zip(PHASE_NAMES, self.columns, strict=True)),
             "header": self.header,
             "delimiter": self.delimiter,
+            "decimal": self.decimal,
         }
 
     @classmethod
@@ -70,11 +76,14 @@ class CsvDialect:
         try:
             columns, header, delimiter = found["columns"], found["header"], found["delimiter"]
             names = tuple(columns[phase] for phase in PHASE_NAMES)
+            decimal = found.get("decimal", ".")  # files loaded by earlier versions had points
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a stored dialect: {str(found)[:200]!r}") from error
-        if not isinstance(header, bool) or not all(isinstance(text, str | None) for text in (*names, delimiter)):
+        if not isinstance(header, bool) or not all(
+            isinstance(text, str | None) for text in (*names, delimiter, decimal)
+        ):
             raise ValueError(f"not a stored dialect: {str(found)[:200]!r}")
-        return cls(names, header, delimiter)
+        return cls(names, header, delimiter, decimal)
 
 
 def parse_columns(text: str) -> Columns:

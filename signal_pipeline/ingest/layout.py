@@ -11,15 +11,24 @@ from typing import Final
 from signal_pipeline.domain import PHASE_NAMES
 from signal_pipeline.errors import CSVLoaderError
 from signal_pipeline.ingest.dialect import DELIMITERS, CsvDialect
+from signal_pipeline.ingest.header_hints import remedy
 from signal_pipeline.ingest.sources import printable
 
 MAX_LINE_BYTES: Final = 64 * 1024
 """A line of a recording is some tens of bytes; without a limit one line of a gigabyte would be held in memory."""
 
 MAX_COLUMNS: Final = 4096
+MAX_REMEDY: Final = 400
 
 _UTF8_MARK: Final = b"\xef\xbb\xbf"
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+_PACKED: Final = {
+    b"\x1f\x8b": "compressed with gzip; unpack it first",
+    b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save the sheet as CSV",
+    b"BZh": "compressed with bzip2; unpack it first",
+    b"\xfd7zXZ": "compressed with xz; unpack it first",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it first",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,8 @@ class CsvLayout:
     quoted_lines: bool
     """A whole line stands in one quoted cell: all quotes of the data are dropped."""
 
+    decimal: str = "."
+
     def line_of(self, row: int) -> int:
         """The file's line, from 1, that holds data row `row`, from 0."""
         return row + 1 + self.header_lines
@@ -47,6 +58,9 @@ def find_layout(head: bytes, *, dialect: CsvDialect, name: str) -> CsvLayout:
     """
     if not head:
         raise CSVLoaderError(f"{name}: the file is empty (0 bytes)")
+    for magic, what in _PACKED.items():
+        if head.startswith(magic):
+            raise CSVLoaderError(f"{name}: {what}")
     mark = len(_UTF8_MARK) if head.startswith(_UTF8_MARK) else 0
     end = head.find(b"\n") + 1 or len(head)
     if head.startswith(_UTF16_MARKS) or b"\x00" in head[:end]:
@@ -70,6 +84,7 @@ def find_layout(head: bytes, *, dialect: CsvDialect, name: str) -> CsvLayout:
         data_offset=end if dialect.header else mark,
         header_lines=int(dialect.header),
         quoted_lines=split.quoted_line,
+        decimal=dialect.decimal,
     )
 
 
@@ -99,11 +114,12 @@ def _split(line: str, dialect: CsvDialect) -> _FirstLine:
         return _cut(line, dialect.delimiter)
     if dialect.header:
         wanted = {column for column in dialect.columns if column is not None}
-        cuts = [_cut(line, delimiter) for delimiter in DELIMITERS]
+        cuts = [_cut(line, delimiter) for delimiter in DELIMITERS if delimiter != dialect.decimal]
         # the delimiter that shows the columns; if none does, the one that shows most, for the message
         return max(cuts, key=lambda cut: (wanted <= set(cut.cells), len(cut.cells)))
     # 1,5;2,5;3,5 is three numbers with decimal commas: a comma is the delimiter only where nothing else can be
-    return _cut(line, next((delimiter for delimiter in (";", "\t") if delimiter in line), ","))
+    last = ";" if dialect.decimal == "," else ","
+    return _cut(line, next((delimiter for delimiter in (";", "\t") if delimiter in line), last))
 
 
 def _cut(line: str, delimiter: str) -> _FirstLine:
@@ -120,7 +136,7 @@ def _named(split: _FirstLine, dialect: CsvDialect, name: str) -> list[int | None
     if missing:
         raise CSVLoaderError(
             f"{name}: no column {', '.join(printable(column) for column in missing)} in the header '{found}'; "
-            "name the file's own columns with --columns R=…,S=…,T=…, or use --no-header if line 1 holds samples"
+            + printable(remedy(split.cells, found), limit=MAX_REMEDY)
         )
     for column in dialect.columns:
         if column is not None and split.cells.count(column) > 1:

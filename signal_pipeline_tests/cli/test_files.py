@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from signal_pipeline_tests.cli.conftest import Run, write_csv
 
 
@@ -92,9 +94,32 @@ def test_a_message_stands_on_one_line_and_names_its_file_once(tmp_path: Path, ru
     assert line.endswith("missing.")
 
 
-def test_a_folder_without_csv_files_says_so(tmp_path: Path, run: Run) -> None:
-    (tmp_path / "data.txt").write_text("1,2,3\n")
-    assert ".csv" in run("ingest", str(tmp_path)).stderr
+def test_a_folder_without_csv_files_says_so_and_what_lies_there_instead(tmp_path: Path, run: Run) -> None:
+    assert run("ingest", str(tmp_path)).stderr.splitlines()[-1].endswith(str(tmp_path))
+    for name in ("a.txt", "b.txt", "c.csv.gz"):
+        (tmp_path / name).write_text("1,2,3\n")
+    line = run("ingest", str(tmp_path)).stderr
+    assert ".csv" in line
+    assert "2 .txt, 1 .gz" in line
+
+
+def test_decimal_commas_are_read_on_request(tmp_path: Path, as_json: Callable[..., Any]) -> None:
+    (tmp_path / "a.csv").write_text("current_R;current_S;current_T\n" + "1,5;-2,25;0\n" * 2000)
+    loaded = as_json("ingest", str(tmp_path), "--sample-rate", "1000")
+    assert "--decimal-comma" in loaded["files"][0]["message"]
+    loaded = as_json("ingest", str(tmp_path), "--sample-rate", "1000", "--decimal-comma")
+    assert (loaded["new"], loaded["files"][0]["n_rows"]) == (1, 2000)
+    # the file is read again the same way when its samples are needed again
+    assert as_json("process")["signals"]["completed"] == 1
+
+
+@pytest.mark.parametrize("rate", ["0", "-5", "nan", "inf"])
+def test_a_sample_rate_that_is_none_stops_before_any_file_is_loaded(
+    tmp_path: Path, run: Run, as_json: Callable[..., Any], rate: str
+) -> None:
+    write_csv(tmp_path / "a.csv")
+    assert "--sample-rate" in run("ingest", str(tmp_path), "--sample-rate", rate, code=1).stderr
+    assert sum(as_json("status")["signals"].values()) == 0
 
 
 def test_a_fleet_that_cannot_be_written_is_an_error_in_one_line(tmp_path: Path, run: Run) -> None:

@@ -24,6 +24,7 @@ WriteCsv = Callable[..., Path]
 GRID = WindowGrid(fs=1000, window_length=10, hop_length=5)
 HEADER = "current_R,current_S,current_T\n"
 HEADERLESS = CsvDialect.from_options(header=False)
+COMMAS = CsvDialect.from_options(decimal_comma=True)
 
 
 def read(path: Path, *, dialect: CsvDialect | None = None, batch_rows: int = 20) -> list[CsvBatch]:
@@ -153,7 +154,13 @@ def test_a_value_in_a_message_is_short_and_printable(write_csv: WriteCsv) -> Non
         (HEADER + "1,2,3\n4,5,6,7\n", None, r"line 3 has 4 cell\(s\), the header has 3"),
         ("1,2,3\n4,5\n", HEADERLESS, r"line 2 has 2 cell\(s\), line 1 has 3"),
         (HEADER + "1,5,2,5,3,5\n", None, r"line 2 has 6 cell\(s\).*decimal commas"),
-        ("current_R;current_S;current_T\n1,5;2,5;3,5\n", None, "3 cells hold no number.*decimal commas"),
+        ("current_R;current_S;current_T\n1,5;2,5;3,5\n", None, "3 cells hold no number.*with --decimal-comma"),
+        ("current_R;current_S;current_T\n1.5;2,5;3\n", COMMAS, "1 cell holds no number.*leave out --decimal-comma"),
+        ("current_R;current_S;current_T\n1.234,5;2,5;3\n", COMMAS, "1 cell holds no number.*1\\.234,5"),
+        ("Ia,Ib,Ic\n1,2,3\n", None, "no column current_R.*--columns R=Ia,S=Ib,T=Ic"),
+        ("1.5,2.5,3.5\n1,2,3\n", None, "line 1 holds samples: use --no-header"),
+        ("0.0,1.5,2.5,3.5\n", None, "in 4 columns.*--columns R=2,S=3,T=4"),
+        ("# logger 7\n" + HEADER + "1,2,3\n", None, "take away the lines before it"),
         (HEADER + "1,2,3\n\n4,5,6\n", None, "line 3 is blank before the end"),
         (HEADER + "1,2,3\n  \n4,5,6\n", None, "line 3 is blank before the end"),
         (HEADER + "1,2,3\r4,5,6\n", None, "line 2 holds a CR without LF"),

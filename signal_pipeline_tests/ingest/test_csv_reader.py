@@ -32,8 +32,9 @@ finite = st.floats(-3e38, 3e38, allow_nan=False).filter(lambda x: np.isfinite(np
 cell = st.one_of(st.none(), finite)
 
 
-def csv_of(rows: Rows, *, header: str = HEADER, delimiter: str = ",", end: str = "\n") -> str:
-    lines = (delimiter.join("" if number is None else repr(number) for number in row) for row in rows)
+def csv_of(rows: Rows, *, header: str = HEADER, delimiter: str = ",", end: str = "\n", decimal: str = ".") -> str:
+    cells = (["" if number is None else repr(number).replace(".", decimal) for number in row] for row in rows)
+    lines = (delimiter.join(row) for row in cells)
     return header + "".join(line + end for line in lines)
 
 
@@ -57,7 +58,7 @@ def rows_of(n_rows: int) -> Rows:
     block_bytes=st.integers(1, 400),
     ending=st.sampled_from(["\n", "\r\n"]),
     tail=st.sampled_from(["", "\n", "\r\n\r\n", "  \n\n"]),
-    delimiter=st.sampled_from([",", ";", "\t"]),
+    marks=st.sampled_from([",.", ";.", "\t.", ";,", "\t,"]),
 )
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_batches_and_rows_read_again_are_the_numbers_that_were_written(
@@ -69,14 +70,17 @@ def test_batches_and_rows_read_again_are_the_numbers_that_were_written(
     block_bytes: int,
     ending: str,
     tail: str,
-    delimiter: str,
+    marks: str,
 ) -> None:
     monkeypatch.setattr(blocks, "BLOCK_BYTES", block_bytes)
-    content = csv_of(rows, header=HEADER.replace(",", delimiter), delimiter=delimiter, end=ending) + tail
+    delimiter, decimal = marks
+    dialect = CsvDialect(decimal=decimal)
+    header = HEADER.replace(",", delimiter)
+    content = csv_of(rows, header=header, delimiter=delimiter, end=ending, decimal=decimal) + tail
     path = write_csv(content)
     truth = truth_of(rows)
     batch_rows = batch_hops * GRID.hop_length
-    reader = read_batches(path, dialect=CsvDialect(), grid=GRID, batch_rows=batch_rows)
+    reader = read_batches(path, dialect=dialect, grid=GRID, batch_rows=batch_rows)
     batches = list(reader)
 
     np.testing.assert_array_equal(joined(batches), truth)

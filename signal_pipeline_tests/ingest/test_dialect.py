@@ -10,6 +10,7 @@ from signal_pipeline.ingest.layout import MAX_LINE_BYTES, find_layout
 
 HEADERLESS = CsvDialect.from_options(header=False)
 OTHER_NAMES = CsvDialect.from_options("R=ia,S=ib,T=ic")
+COMMAS = CsvDialect.from_options(decimal_comma=True)
 
 
 def test_columns_are_said_phase_by_phase_in_any_order() -> None:
@@ -41,7 +42,7 @@ def test_without_a_header_columns_are_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "dialect", [CsvDialect(), HEADERLESS, OTHER_NAMES, CsvDialect(("Фаза R", None, "ток;T"), delimiter=";")]
+    "dialect", [CsvDialect(), HEADERLESS, OTHER_NAMES, CsvDialect(("Фаза R", None, "ток;T"), delimiter=";"), COMMAS]
 )
 def test_a_stored_dialect_is_the_same_again(dialect: CsvDialect) -> None:
     assert CsvDialect.from_json(json.dumps(dialect.to_json())) == dialect
@@ -54,6 +55,16 @@ def test_a_stored_dialect_is_the_same_again(dialect: CsvDialect) -> None:
 def test_something_else_is_no_stored_dialect(stored: str) -> None:
     with pytest.raises(ValueError, match="not a stored dialect"):
         CsvDialect.from_json(stored)
+
+
+def test_a_dialect_stored_before_there_were_decimal_commas_has_points() -> None:
+    stored = {name: value for name, value in CsvDialect().to_json().items() if name != "decimal"}
+    assert CsvDialect.from_json(stored) == CsvDialect()
+
+
+def test_a_comma_is_not_both_delimiter_and_decimal_mark() -> None:
+    with pytest.raises(ValueError, match="another delimiter"):
+        CsvDialect(delimiter=",", decimal=",")
 
 
 def test_no_other_delimiter_is_taken() -> None:
@@ -69,6 +80,8 @@ def test_no_other_delimiter_is_taken() -> None:
         (b'"current_R,current_S,current_T"\n1,2,3\n', CsvDialect(), ",", (0, 1, 2)),
         (b'"current_R","current_S","current_T"\n', CsvDialect(), ",", (0, 1, 2)),
         (b"time;current_T;current_R;current_S;note\n", CsvDialect(), ";", (2, 3, 1)),
+        (b"1,5;2,5;3,5\n", CsvDialect.from_options(header=False, decimal_comma=True), ";", (0, 1, 2)),
+        (b"1,5\n", CsvDialect.from_options("R=1", header=False, decimal_comma=True), ";", (0, None, None)),
         (b"current_R ,\tcurrent_S, current_T", CsvDialect(), ",", (0, 1, 2)),
         (b"t\tia\tib\tic\n", OTHER_NAMES, "\t", (1, 2, 3)),
         (b"temp\xe9rature,ia,ib,ic\n", OTHER_NAMES, ",", (1, 2, 3)),
@@ -102,7 +115,7 @@ def test_the_first_line_shows_delimiter_and_columns(
         (b"current_R,current_S,current_T\r1,2,3\r", CsvDialect(), "CR alone"),
         (b"x" * (MAX_LINE_BYTES + 1), CsvDialect(), "line 1 is longer than"),
         (b"," * 5000 + b"\n", HEADERLESS, "5001 columns"),
-        (b"PK\x03\x04\x1b[31m\n", CsvDialect(), r"header 'PK\\x03\\x04\\x1b\[31m'"),
+        (b"PX\x03\x04\x1b[31m\n", CsvDialect(), r"header 'PX\\x03\\x04\\x1b\[31m'"),
     ],
 )
 def test_a_first_line_that_will_not_do_is_named_with_its_remedy(head: bytes, dialect: CsvDialect, message: str) -> None:
