@@ -6,6 +6,7 @@ of the run (which one that is depends on the selection) concludes it: see `concl
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,7 +18,7 @@ from signal_pipeline.db import claims
 from signal_pipeline.errors import ClaimLost
 from signal_pipeline.orchestration.conclusion import concluding
 from signal_pipeline.orchestration.events import log_materializations
-from signal_pipeline.orchestration.plots import signal_pictures
+from signal_pipeline.orchestration.plots import how_many, signal_pictures
 from signal_pipeline.orchestration.run_state import CLAIM_TAG, RunState, sensor_token
 from signal_pipeline.processing.batch import Batch, Outcome, Outcomes
 from signal_pipeline.processing.diagnose import diagnose_batch
@@ -53,16 +54,21 @@ def is_whole(context: OpExecutionContext) -> bool:
 
 
 def tell(
-    context: OpExecutionContext, key: AssetKey, done: Mapping[UUID, Outcome], *, since: float | None = None
+    context: OpExecutionContext,
+    key: AssetKey,
+    done: Mapping[UUID, Outcome],
+    *,
+    pictured: int,
+    since: float | None = None,
 ) -> None:
-    """A materialization of `key` for each signal, if the run was asked for it; a sample of them with pictures.
+    """A materialization of `key` for each signal, if the run was asked for it; `pictured` of them with pictures.
 
     `since`: when the step began (`perf_counter`), where nobody has measured each signal by itself.
     """
     if not selected(context, key):
         return
     shared = {} if since is None else {"seconds_of_batch": round(perf_counter() - since, 3), "batch": len(done)}
-    pictures = signal_pictures(context.resources.worker, key.to_python_identifier(), done)
+    pictures = signal_pictures(context.resources.worker, key.to_python_identifier(), done, pictured)
     log_materializations(
         context,
         [
@@ -134,7 +140,8 @@ def _take_requested(context: OpExecutionContext, worker: Worker, asked: tuple[st
     for key, reason in refused.items():
         context.log.warning(f"{key} {reason}")
     batch = Batch(token, got.claim.signal_ids, whole=whole, recompute=True)
-    return RunState(batch, alive=batch.signal_ids, refused=refused)
+    pictured = how_many(worker.settings.view, batch, samples=0)
+    return RunState(batch, alive=batch.signal_ids, refused=refused, pictured=pictured)
 
 
 def _signal_ids(keys: tuple[str, ...]) -> tuple[list[UUID], dict[str, str]]:
@@ -160,7 +167,7 @@ def _validate_if_asked_alone(context: OpExecutionContext) -> Callable[[Worker, R
         if not selected(context, RAW_SIGNALS) or selected(context, FEATURES):
             return state
         outcomes = validate_batch(worker, state.batch)
-        tell(context, RAW_SIGNALS, outcomes.done)
+        tell(context, RAW_SIGNALS, outcomes.done, pictured=state.pictured)
         return state.after(outcomes)
 
     return work
@@ -177,8 +184,10 @@ def extract(context: OpExecutionContext, claimed: RunState) -> Results:
         if not selected(context, FEATURES):
             return state
         outcomes = extract_batch(worker, state.batch, selected(context, DIAGNOSTICS))
-        tell(context, RAW_SIGNALS, outcomes.done)
-        tell(context, FEATURES, outcomes.done)
+        samples = sum(one.details.get("samples", 0) for one in outcomes.done.values())
+        state = replace(state, pictured=how_many(worker.settings.view, state.batch, samples=samples))
+        tell(context, RAW_SIGNALS, outcomes.done, pictured=state.pictured)
+        tell(context, FEATURES, outcomes.done, pictured=state.pictured)
         return state.after(outcomes)
 
     yield from step(context, claimed, work)
@@ -196,7 +205,7 @@ def summarize(context: OpExecutionContext, extracted: RunState) -> Results:
             return state
         extracted, began = selected(context, FEATURES), perf_counter()
         outcomes = hours_touched(worker, state) if extracted else summarize_stored(worker, state.batch, state.alive)
-        tell(context, HOURLY, outcomes.done, since=began)
+        tell(context, HOURLY, outcomes.done, pictured=state.pictured, since=began)
         return state.after(outcomes)
 
     yield from step(context, extracted, work)
@@ -220,7 +229,7 @@ def diagnose(context: OpExecutionContext, summarized: RunState) -> Results:
             return state
         began = perf_counter()
         outcomes = diagnose_batch(worker, state.batch, state.alive, state.diagnosed)
-        tell(context, DIAGNOSTICS, outcomes.done, since=began)
+        tell(context, DIAGNOSTICS, outcomes.done, pictured=state.pictured, since=began)
         return state.after(outcomes)
 
     yield from step(context, summarized, work)
@@ -239,7 +248,7 @@ def score(context: OpExecutionContext, diagnosed: RunState) -> Results:
         alive = state.alive if stored is None else tuple(stored.done)
         outcomes = score_batch(worker, state.batch, alive)
         outcomes.failed |= {} if stored is None else stored.failed
-        tell(context, SCORES, outcomes.done, since=began)
+        tell(context, SCORES, outcomes.done, pictured=state.pictured, since=began)
         return state.after(outcomes)
 
     yield from step(context, diagnosed, work)

@@ -1,7 +1,7 @@
 """Which signals of a run get pictures, and what these show: from stored rows to metadata in Dagster's UI.
 
-A sample of a batch only (PICTURES_PER_RUN): a picture costs about as much as extracting a recording of ten seconds.
-Best effort: a picture that cannot be drawn is logged, says so in its place, and fails nothing. Drawing itself is in
+A sample only: the pictures of one signal cost as much as the whole work on fifty recordings of ten seconds. Best
+effort: a picture that cannot be drawn is logged, says so in its place, and fails nothing. Drawing itself is in
 `pictures`, which needs the extra `plots`; without it the metadata say so. Not here: the report (`report`).
 """
 
@@ -26,14 +26,21 @@ from signal_pipeline.orchestration.drawings import (
     draw_spectrum,
     draw_waveform,
 )
-from signal_pipeline.processing.batch import Outcome
+from signal_pipeline.processing.batch import Batch, Outcome
 from signal_pipeline.processing.worker import Worker
+from signal_pipeline.settings import ViewSettings
 
 log = structlog.get_logger(__name__)
 
 INSTALL = "no pictures: matplotlib is not installed (`uv sync --extra plots`, or pip install 'signal-pipeline[plots]')"
 
 Metadata = dict[str, AnyMetadata]
+
+SHARE = 0.05
+
+SIGNAL_IN_SAMPLES = 12_000_000
+"""What a signal's pictures, and importing what draws them, cost: as much as the work on so many samples of a phase
+(`benchmarks/pictures.py`)."""
 
 PICTURED: Mapping[str, tuple[str, Callable[[Worker, UUID, Outcome], Drawing | None]]] = {
     "raw_signals": ("waveform", lambda worker, signal_id, _: draw_waveform(worker, signal_id)),
@@ -48,11 +55,23 @@ PICTURED: Mapping[str, tuple[str, Callable[[Worker, UUID, Outcome], Drawing | No
 """Asset -> the entry's name, and who draws it."""
 
 
-def signal_pictures(worker: Worker, asset: str, done: Mapping[UUID, Outcome]) -> dict[UUID, Metadata]:
-    """Entries with pictures for a sample of the signals that went through `asset`; none where none are wanted."""
+def how_many(settings: ViewSettings, batch: Batch, *, samples: int) -> int:
+    """How many signals of a run over so many `samples` of a phase get pictures.
+
+    A person who asked for these signals gets what PICTURES_PER_RUN allows. Other runs spend `SHARE` of their work, on
+    average over runs of any size: the claim's token, which is random, rounds up or down, the same way at every try.
+    """
+    if batch.recompute or not settings.pictures_thrifty:
+        return settings.pictures_per_run
+    affordable = SHARE * samples / SIGNAL_IN_SAMPLES
+    return min(settings.pictures_per_run, int(affordable + batch.token.int / 2**128))
+
+
+def signal_pictures(worker: Worker, asset: str, done: Mapping[UUID, Outcome], n: int) -> dict[UUID, Metadata]:
+    """Entries with pictures for `n` of the signals that went through `asset`, those that people would ask for first."""
     name, draw = PICTURED[asset]
     found: dict[UUID, Metadata] = {}
-    for signal_id in sample(done, worker.settings.view.pictures_per_run):
+    for signal_id in sample(done, n):
         entry = _entry(lambda one=signal_id: draw(worker, one, done[one]), asset)  # type: ignore[misc]
         if entry is not None:
             found[signal_id] = {name: entry}

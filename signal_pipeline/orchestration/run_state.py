@@ -15,13 +15,14 @@ CLAIM_TAG = "signal_pipeline/claim"
 
 @dataclass(frozen=True)
 class RunState:
-    """Passed from op to op. `details` by signal are what the next materialization shows."""
+    """Passed from op to op. `pictured`: of how many signals people get pictures."""
 
     batch: Batch
     alive: tuple[UUID, ...]
     failed: dict[UUID, Failure] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     diagnosed: dict[UUID, StoredDiagnosis | Failure] = field(default_factory=dict)
+    pictured: int = 0
 
     def after(self, outcomes: Outcomes) -> "RunState":
         """The state when a step has dealt with all that were alive."""

@@ -194,7 +194,12 @@ class ViewSettings(Group):
     """What people see in Dagster: pictures, and when the checks of the data complain."""
 
     pictures_per_run: int = Field(
-        1, ge=0, le=100, description="signals of a run that get pictures in Dagster's UI; 0: none (extra `plots`)"
+        1, ge=0, le=100, description="at most so many signals of a run get pictures in the UI; 0: none (extra `plots`)"
+    )
+    pictures_thrifty: bool = Field(
+        True,
+        description="runs by themselves draw only what costs 5 % of their work, the others nothing; false: all of them "
+        "draw. A person's runs always do",
     )
     check_failed_pct: float = Field(5, ge=0, le=100, description="% of the latest signals that may have failed")
     check_silent_hours: float = Field(24, gt=0, description="h after which an equipment without new recordings is late")

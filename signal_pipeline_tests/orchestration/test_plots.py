@@ -2,6 +2,7 @@
 
 import base64
 import importlib.util
+import random
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ from sqlalchemy import Engine
 
 from signal_pipeline.orchestration import plots
 from signal_pipeline.orchestration.drawings import sidebands
-from signal_pipeline.orchestration.plots import PICTURED, sample
-from signal_pipeline.processing.batch import Outcome
+from signal_pipeline.orchestration.plots import PICTURED, SIGNAL_IN_SAMPLES, how_many, sample
+from signal_pipeline.processing.batch import Batch, Outcome
 from signal_pipeline.processing.models import train
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import ModelSettings, Settings, ViewSettings
-from signal_pipeline_tests.orchestration.conftest import Materialize
+from signal_pipeline_tests.orchestration.conftest import Materialize, SensorRuns
 from signal_pipeline_tests.signals import change, insert_signals, recording
 
 PREFIX = "![picture](data:image/png;base64,"
@@ -76,10 +77,47 @@ def test_counts_and_durations_stand_beside_the_pictures(engine: Engine, material
     assert scores["seconds_of_batch"] >= 0
 
 
+def batch(token: int = 0, *, recompute: bool = False) -> Batch:
+    return Batch(UUID(int=token), (), recompute=recompute)
+
+
 def test_none_are_drawn_where_none_are_wanted(engine: Engine) -> None:
-    worker = Worker(engine, Settings(view=ViewSettings(pictures_per_run=0)), "t")
+    none = ViewSettings(pictures_per_run=0, pictures_thrifty=False)
+    assert how_many(none, batch(2**128 - 1, recompute=True), samples=10**12) == 0
+    worker = Worker(engine, Settings(view=none), "t")
     (signal_id,) = insert_signals(engine, 1)
-    assert plots.signal_pictures(worker, "raw_signals", {signal_id: Outcome({})}) == {}
+    assert plots.signal_pictures(worker, "raw_signals", {signal_id: Outcome({})}, 0) == {}
+
+
+def test_who_asks_for_signals_gets_pictures_of_them_however_short_they_are() -> None:
+    assert how_many(ViewSettings(pictures_per_run=3), batch(recompute=True), samples=1000) == 3
+
+
+def test_runs_by_themselves_draw_what_costs_a_twentieth_of_their_work_on_average() -> None:
+    rng = random.Random(1)
+    view = ViewSettings(pictures_per_run=100)
+    samples = 20_000_000
+    drawn = sum(how_many(view, batch(rng.getrandbits(128)), samples=samples) for _ in range(5000))
+    assert drawn * SIGNAL_IN_SAMPLES / (5000 * samples) == pytest.approx(0.05, rel=0.1)
+    assert how_many(view.model_copy(update={"pictures_thrifty": False}), batch(), samples=1) == 100
+    assert how_many(view, batch(), samples=10**12) == 100
+
+
+@pytest.mark.parametrize(("signal_in_samples", "drawn"), [(1, 2), (10**12, 0)])
+def test_a_run_by_itself_draws_what_its_work_pays_for(
+    engine: Engine,
+    sensor_runs: SensorRuns,
+    monkeypatch: pytest.MonkeyPatch,
+    signal_in_samples: int,
+    drawn: int,
+) -> None:
+    monkeypatch.setattr(plots, "SIGNAL_IN_SAMPLES", signal_in_samples)
+    insert_signals(engine, 3, phases=recording(seconds=4))
+    (result,) = sensor_runs()
+    assert result.success
+    for asset in ("raw_signals", "features", "signal_diagnostics", "hourly_feature_summary"):
+        found = entries(result, asset).values()
+        assert sum(is_picture(entry.get(PICTURED[asset][0])) for entry in found) == drawn, asset
 
 
 def test_the_highest_scores_are_looked_at_first() -> None:
@@ -117,7 +155,7 @@ def test_a_picture_that_cannot_be_drawn_is_logged_and_says_so_in_its_place(
 def test_a_signal_whose_samples_are_only_in_their_csv_has_no_picture_of_them(engine: Engine, worker: Worker) -> None:
     (signal_id,) = insert_signals(engine, 1)
     change(engine, "UPDATE raw_signals SET phase_a = NULL, phase_b = NULL, phase_c = NULL")
-    assert plots.signal_pictures(worker, "raw_signals", {signal_id: Outcome({})}) == {}
+    assert plots.signal_pictures(worker, "raw_signals", {signal_id: Outcome({})}, 1) == {}
 
 
 def test_sidebands_stand_where_the_slip_says() -> None:
