@@ -72,5 +72,9 @@ class DatabaseUnavailable(TransientError):
     """The database does not answer; names host and port, never the password."""
 
 
+class FruitlessRuns(SignalPipelineError):
+    """Runs end before they finish anything, and no signal is to blame; says why the last one did."""
+
+
 class ManifestError(SignalPipelineError):
     """A model's manifest is broken, of another feature set, or tampered with. The pipeline goes on without it."""
