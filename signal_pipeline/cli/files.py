@@ -1,5 +1,6 @@
 """Recordings into the pipeline: `ingest` loads CSV files, `simulate` writes some."""
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ SampleRate = Annotated[float | None, typer.Option(help="Samples a second (Hz).")
 RecordedAt = Annotated[str | None, typer.Option(help="When one file was recorded: ISO 8601, UTC unless it says other.")]
 Times = Annotated[Path | None, typer.Option(help="CSV with file_name,recorded_at for many files.")]
 Columns = Annotated[str | None, typer.Option(help="Other column names: R=ia,S=ib,T=ic (numbers with --no-header).")]
+Replace = Annotated[bool, typer.Option("--replace", help="Load known files again; they replace what they gave.")]
 NoHeader = Annotated[bool, typer.Option("--no-header", help="The first line is data.")]
 DecimalComma = Annotated[bool, typer.Option("--decimal-comma", help="Numbers are written 1,5; cells end in ; or tab.")]
 
@@ -76,9 +78,14 @@ def ingest(
     columns: Columns = None,
     no_header: NoHeader = False,
     decimal_comma: DecimalComma = False,
+    replace: Replace = False,
     as_json: AsJson = False,
 ) -> None:
     """Load CSV files. Each becomes one signal, or several if it is long; a file that is known adds nothing.
+
+    --replace loads known files again, at another sample rate or with other columns, say. What was loaded from them, and
+    from the same paths before their content changed, goes with its features and scores; it stays if the new reading
+    fails.
 
     Exit code 1 if a file was rejected: it could not be read, lies outside the data roots or is too large.
     """
@@ -94,6 +101,7 @@ def ingest(
             no_header=no_header,
             decimal_comma=decimal_comma,
         )
+        options = dataclasses.replace(options, replace=replace)
         with surroundings(settings) as here:
             loaded = load_and_tell(here, paths, options, hint=" (--json lists them all)")
     if as_json:
@@ -135,10 +143,12 @@ def load_and_tell(here: Surroundings, paths: Sequence[Path], options: LoadOption
         reports.append(report)
         known += report.outcome is FileOutcome.KNOWN
         surplus = report.outcome is FileOutcome.KNOWN and known > KNOWN_SHOWN
-        if report.outcome is not FileOutcome.NEW and not surplus:
+        if report.message and not surplus:
             # the message of a stored failure names its file, too: for those who read it elsewhere
             message = report.message.removeprefix(f"{Path(report.name).name}: ")
             say(f"{MARKS[report.outcome]} {escape(report.name)}: {escape(message)}")
+    if any(report.outcome is FileOutcome.NEW and report.message for report in reports):
+        say("their scores are gone with them: when they are processed, signal-pipeline rescore --equipment NAME")
     if known > KNOWN_SHOWN:
         say(f"… and {known - KNOWN_SHOWN} more known files{hint}")
     if not reports:

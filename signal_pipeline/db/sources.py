@@ -80,11 +80,20 @@ FIND = """
            CASE WHEN r.lease_expires_at >= clock_timestamp() THEN r.claimed_by END AS held_by,
            CASE WHEN r.lease_expires_at >= clock_timestamp() THEN r.lease_expires_at END AS held_until
     FROM raw_signals AS r JOIN equipment AS e ON e.id = r.equipment_id
-    WHERE r.source_id = :source_id OR r.file_hash = :sha256 ORDER BY r.id
+    WHERE r.source_id = ANY(:source_ids) OR r.file_hash = :sha256 ORDER BY r.id
 """
 FIND_WITHOUT_LOCK = text(FIND)
 # Nobody can claim a row between looking at its lease and deleting it. In id order, as the fence locks (see `claims`).
 FIND_AND_LOCK = text(f"{FIND} FOR UPDATE OF r")
+
+EARLIER_VERSIONS = text("SELECT id FROM sources WHERE path = :path AND sha256 <> :sha256")
+# Only once their signals are gone: what nobody has locked is not deleted along with its source.
+FORGET_EARLIER_VERSIONS = text("""
+    DELETE FROM sources AS s WHERE s.path = :path AND s.sha256 <> :sha256
+        AND NOT EXISTS (SELECT FROM raw_signals AS r WHERE r.source_id = s.id)
+""")
+MOVE_SOURCE = text("UPDATE sources SET path = :path WHERE id = :id")
+MOVE_SIGNALS = text("UPDATE raw_signals SET file_name = :path WHERE source_id = :id")
 
 # Features and scores go with their signals (ON DELETE CASCADE).
 DELETE_SIGNALS = text("DELETE FROM raw_signals WHERE id = ANY(:ids)")
@@ -152,10 +161,18 @@ def lock_file(conn: Connection, sha256: str) -> None:
         conn.execute(statement)
 
 
-def find_file(conn: Connection, sha256: str, *, lock: bool = False) -> tuple[KnownSignal, ...]:
-    """The rows of the file with this content, in the file's order; with `lock`, nobody else changes them meanwhile."""
+def find_file(
+    conn: Connection, sha256: str, *, lock: bool = False, versions_of: str | None = None
+) -> tuple[KnownSignal, ...]:
+    """The rows of the file with this content, in the file's order; with `lock`, nobody else changes them meanwhile.
+
+    With `versions_of`, a path, also what was loaded from there while other content stood in it.
+    """
+    ids = [source_id(sha256)]
+    if versions_of is not None:
+        ids += conn.execute(EARLIER_VERSIONS, {"path": versions_of, "sha256": sha256}).scalars()
     statement = FIND_AND_LOCK if lock else FIND_WITHOUT_LOCK
-    rows = conn.execute(statement, {"source_id": source_id(sha256), "sha256": sha256})
+    rows = conn.execute(statement, {"source_ids": ids, "sha256": sha256})
     found = [
         KnownSignal(
             id=row.id,
@@ -184,6 +201,17 @@ def delete_signals(conn: Connection, signals: Sequence[KnownSignal]) -> tuple[Ho
     hours = hours_of_signals(conn, ids)
     conn.execute(DELETE_SIGNALS, {"ids": ids})
     return hours
+
+
+def forget_earlier_versions(conn: Connection, path: str, *, sha256: str) -> None:
+    """The sources of other content at `path`, whose signals have been deleted."""
+    conn.execute(FORGET_EARLIER_VERSIONS, {"path": path, "sha256": sha256})
+
+
+def move_file(conn: Connection, sha256: str, *, path: str) -> None:
+    """The file with this content, whose rows `find_file` has locked, lies at `path` now."""
+    for statement in (MOVE_SOURCE, MOVE_SIGNALS):
+        conn.execute(statement, {"id": source_id(sha256), "path": path})
 
 
 def settle_hours(conn: Connection, hours: Sequence[Hour]) -> None:

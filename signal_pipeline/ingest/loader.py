@@ -21,13 +21,13 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 from signal_pipeline.db import counters, sources
 from signal_pipeline.db.claims import Failure
 from signal_pipeline.db.engine import is_transient, wrapped
-from signal_pipeline.db.sources import NewFile
-from signal_pipeline.domain import FailureReason, RejectionReason, Stage
+from signal_pipeline.db.sources import KnownSignal, NewFile
+from signal_pipeline.domain import FailureReason, RejectionReason, Stage, Status
 from signal_pipeline.errors import CSVLoaderError, FileRejected, SettingsError, SignalError
 from signal_pipeline.ingest.csv_reader import sha256_of
 from signal_pipeline.ingest.dialect import CsvDialect
 from signal_pipeline.ingest.file_batches import changed, grid_of_rate, store_batches
-from signal_pipeline.ingest.load_report import FileOutcome, FileReport, report_known
+from signal_pipeline.ingest.load_report import FileOutcome, FileReport, report_kept, report_known, report_replaced
 from signal_pipeline.ingest.recorded_at import RecordedAt, recorded_at
 from signal_pipeline.ingest.sources import CsvSource, Discovery, discover, equipment_of, printable
 from signal_pipeline.settings import FeatureSettings, IngestSettings
@@ -42,13 +42,21 @@ ATTEMPTS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """What a person says of the files: `recorded_at` of one, `times` by file name (UTC); the sample rate in Hz."""
+    """What a person says of the files: `recorded_at` of one, `times` by file name (UTC); the sample rate in Hz.
+
+    `replace`: known files, and what was loaded from their paths before, make way for what is read now.
+    """
 
     equipment: str | None = None
     sample_rate_hz: float | None = None
     recorded_at: datetime | None = None
     times: Mapping[str, datetime] | None = None
     dialect: CsvDialect = field(default_factory=CsvDialect)
+    replace: bool = False
+
+
+class _NothingReplaced(Exception):
+    """Rolls a file's transaction back: what it was to replace is better than this."""
 
 
 def load_files(
@@ -137,20 +145,36 @@ class _Loader:
         # The equipment is committed before the file: its name is unique, and a neighbour with another file of the same
         # new motor would have to wait until all of this one is stored.
         with self.engine.begin() as conn:
-            known = report_known(file.name, sources.find_file(conn, file.sha256))
+            found = self._found(conn, file)
+            known = report_known(file.name, found, replace=self.options.replace)
             if known is not None:
-                return known
+                return _followed(conn, file, found, known)
             equipment_id = sources.ensure_equipment(conn, file.equipment)
-        with self.engine.begin() as conn:
-            sources.lock_file(conn, file.sha256)
-            replaced = sources.find_file(conn, file.sha256, lock=True)
-            known = report_known(file.name, replaced)
-            if known is not None:
-                return known
-            hours = sources.delete_signals(conn, replaced)
-            report = self._stored(conn, file, equipment_id)
-            sources.settle_hours(conn, hours)
-            return report
+        try:
+            with self.engine.begin() as conn:
+                return self._known_or_replaced(conn, file, equipment_id)
+        except _NothingReplaced as kept:
+            return report_kept(kept.args[0])
+
+    def _known_or_replaced(self, conn: Connection, file: _File, equipment_id: UUID) -> FileReport:
+        sources.lock_file(conn, file.sha256)
+        replaced = self._found(conn, file, lock=True)
+        known = report_known(file.name, replaced, replace=self.options.replace)
+        if known is not None:
+            return known
+        hours = sources.delete_signals(conn, replaced)
+        report = self._stored(conn, file, equipment_id)
+        if self.options.replace:
+            if report.outcome is FileOutcome.FAILED and any(one.status is not Status.FAILED for one in replaced):
+                raise _NothingReplaced(report)
+            sources.forget_earlier_versions(conn, file.path, sha256=file.sha256)
+            report = report_replaced(report, replaced) if report.outcome is FileOutcome.NEW else report
+        sources.settle_hours(conn, hours)
+        return report
+
+    def _found(self, conn: Connection, file: _File, *, lock: bool = False) -> tuple[KnownSignal, ...]:
+        versions_of = file.path if self.options.replace else None
+        return sources.find_file(conn, file.sha256, lock=lock, versions_of=versions_of)
 
     def _stored(self, conn: Connection, file: _File, equipment_id: UUID) -> FileReport:
         """All batches; or, for bad content, one FAILED row that says what is wrong."""
@@ -210,6 +234,27 @@ class _Loader:
             sample_rate_hz=rate if rate is not None and math.isfinite(rate) else None,
             recorded_at=file.recorded.at,
         )
+
+
+def _followed(conn: Connection, file: _File, found: Sequence[KnownSignal], known: FileReport) -> FileReport:
+    """A known file that is no longer where it was loaded from: it is read from here, should it be needed again."""
+    before = found[0].file_name
+    if before is None or before == file.path or not _is_gone(before):
+        return known
+    sources.find_file(conn, file.sha256, lock=True)
+    sources.move_file(conn, file.sha256, path=file.path)
+    return replace(known, message=f"{known.message}; it is no longer there, and is read from here from now on")
+
+
+def _is_gone(path: str) -> bool:
+    """Whether nothing lies there. A folder that may not be looked into is no proof."""
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _as_text(path: Path) -> str:

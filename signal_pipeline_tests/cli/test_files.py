@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from signal_pipeline_tests.cli.conftest import Run, write_csv
+from signal_pipeline_tests.signals import count
 
 
 def test_a_folder_is_loaded_and_its_name_is_the_equipment(
@@ -111,6 +113,20 @@ def test_decimal_commas_are_read_on_request(tmp_path: Path, as_json: Callable[..
     assert (loaded["new"], loaded["files"][0]["n_rows"]) == (1, 2000)
     # the file is read again the same way when its samples are needed again
     assert as_json("process")["signals"]["completed"] == 1
+
+
+def test_a_wrong_sample_rate_is_put_right_with_replace(
+    tmp_path: Path, engine: Engine, run: Run, as_json: Callable[..., Any]
+) -> None:
+    write_csv(tmp_path / "pump" / "a.csv", rows=4000)
+    run("ingest", str(tmp_path), "--sample-rate", "500")
+    assert as_json("process")["features_total"] == 15
+    again = run("ingest", str(tmp_path), "--sample-rate", "1000", "--replace")
+    assert "replaces 1 signal, loaded as a.csv for pump" in again.stderr
+    assert "rescore --equipment" in again.stderr
+    found = as_json("process")
+    assert (found["signals"]["completed"], found["processed"]) == (1, 1)
+    assert count(engine, "features") == 7
 
 
 @pytest.mark.parametrize("rate", ["0", "-5", "nan", "inf"])

@@ -58,7 +58,7 @@ def rows_of(n_rows: int) -> Rows:
     block_bytes=st.integers(1, 400),
     ending=st.sampled_from(["\n", "\r\n"]),
     tail=st.sampled_from(["", "\n", "\r\n\r\n", "  \n\n"]),
-    marks=st.sampled_from([",.", ";.", "\t.", ";,", "\t,"]),
+    marks=st.sampled_from([(",", "."), (";", "."), ("\t", "."), (";", ","), ("\t", ",")]),
 )
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_batches_and_rows_read_again_are_the_numbers_that_were_written(
@@ -70,7 +70,7 @@ def test_batches_and_rows_read_again_are_the_numbers_that_were_written(
     block_bytes: int,
     ending: str,
     tail: str,
-    marks: str,
+    marks: tuple[str, str],
 ) -> None:
     monkeypatch.setattr(blocks, "BLOCK_BYTES", block_bytes)
     delimiter, decimal = marks
