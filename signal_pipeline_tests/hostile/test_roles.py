@@ -9,16 +9,20 @@ from typing import Any
 
 import psycopg
 import pytest
+from pandas.testing import assert_frame_equal
 from psycopg import errors
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 from typer.testing import CliRunner
 
+from signal_pipeline import read
 from signal_pipeline.cli.app import app
 from signal_pipeline.db import migrate
 from signal_pipeline.db.engine import create_engine
 from signal_pipeline.db.models import Base
-from signal_pipeline.settings import DatabaseSettings
+from signal_pipeline.db.urls import domain_url
+from signal_pipeline.observability.metrics import PipelineCollector
+from signal_pipeline.settings import DatabaseSettings, MetricsSettings
 from signal_pipeline_tests.cli.conftest import write_csv
 from signal_pipeline_tests.processing.test_forecasting import add_hours
 from signal_pipeline_tests.signals import count
@@ -175,6 +179,54 @@ def assert_refused(conn: "psycopg.Connection[Any]", statement: str) -> None:
 def test_status_and_health_and_the_numbers_of_the_metrics_work_as_reader(as_login: Callable[..., str]) -> None:
     assert json.loads(as_login("reader", "status", "--json"))["signals"]["pending"] == 0
     assert json.loads(as_login("reader", "health", "--json"))["healthy"] is True
+
+
+Value = tuple[str, tuple[tuple[str, str], ...], float]
+
+CHANGING = ("scrape_duration_seconds", "disk_free_bytes", "oldest_pending_seconds", "database_size_bytes")
+"""What another look, a moment later, may find otherwise."""
+
+
+def exported(url: str, dagster: str) -> tuple[set[Value], dict[str, float]]:
+    """What the exporter serves of the databases that these URLs open: its values, but for those that change by
+    themselves, and by name those without labels."""
+    engines = [create_engine(domain_url(each), DatabaseSettings()) for each in (url, dagster)]
+    collector = PipelineCollector(engines[0], engines[1], MetricsSettings(), Path.cwd())
+    found = [sample for family in collector.collect() for sample in family.samples]
+    for engine in engines:
+        engine.dispose()
+    values = {(s.name, tuple(sorted(s.labels.items())), s.value) for s in found if not s.name.endswith(CHANGING)}
+    return values, {s.name.removeprefix("signal_pipeline_"): s.value for s in found if not s.labels}
+
+
+def test_the_reader_is_told_by_the_exporter_and_a_notebook_what_the_worker_is(
+    logins: Logins, as_login: Callable[..., str], tmp_path: Path
+) -> None:
+    """The dashboards ask Prometheus alone, so what the exporter reads is what they need."""
+    for i in range(2):
+        write_csv(tmp_path / "pump" / f"2025-08-25T12-0{i}-00Z.csv", rows=10_000, seed=i)
+    as_login("worker", "ingest", str(tmp_path / "pump"), "--sample-rate", "1000")
+    as_login("worker", "process")
+    told, plain_values = exported(logins.reader, logins.dagster)
+    assert plain_values["database_up"] == plain_values["dagster_up"] == 1
+    assert (plain_values["scrape_errors_total"], plain_values["signals_completed_total"]) == (0, 2)
+    assert told == exported(logins.worker, logins.dagster)[0]
+    reader, worker = (create_engine(getattr(logins, who), DatabaseSettings()) for who in ("reader", "worker"))
+    for load in (read.load_features, read.load_signals, read.load_hours, read.load_scores, read.load_diagnoses):
+        assert_frame_equal(load(engine=reader), load(engine=worker))
+    assert len(read.load_features(engine=reader)) == 2 * 19
+    assert read.load_forecasts(engine=reader).empty
+    reader.dispose()
+    worker.dispose()
+
+
+def test_an_exporter_that_may_not_read_dagsters_database_says_so_and_tells_the_rest(
+    logins: Logins, as_login: Callable[..., str]
+) -> None:
+    as_login("worker", "process")  # makes Dagster's tables
+    dagsters = make_url(logins.dagster).set(username=make_url(logins.reader).username)
+    _, plain_values = exported(logins.reader, dagsters.render_as_string(hide_password=False))
+    assert (plain_values["database_up"], plain_values["dagster_up"]) == (1, 0)
 
 
 def test_what_a_later_migration_makes_has_the_same_rights(logins: Logins) -> None:
