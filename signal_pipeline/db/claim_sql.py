@@ -138,7 +138,8 @@ FENCE = text("""
 # noted in the same breath: their worker's death from now on is not their fault.
 START_WORK = text("""
     UPDATE raw_signals
-    SET attempts = attempts + CASE WHEN id = :id AND processing_status = 'processing' THEN 1 ELSE 0 END,
+    SET attempts = attempts + CASE WHEN id = :id AND processing_status = 'processing' AND attempts < 2147483647
+                                   THEN 1 ELSE 0 END,  -- whatever another program wrote there
         work_started_at = CASE WHEN id = :id THEN clock_timestamp() END,
         lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds)
     WHERE id = ANY(ARRAY(SELECT id FROM raw_signals WHERE id = ANY(:ids) AND claim_token = :token

@@ -15,7 +15,7 @@ from signal_pipeline.processing.run import run_batch
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import DatabaseSettings, Settings
 from signal_pipeline_tests.hostile.old_rows import FILLERS, STATES, fill
-from signal_pipeline_tests.signals import count, statuses
+from signal_pipeline_tests.signals import change, count, failure, failures, insert_signals, row, statuses
 
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -46,9 +46,9 @@ def assert_kept(before: Rows, after: Rows) -> None:
     """Every row is there still, with every value that it had; columns may have been added."""
     for table, rows in before.items():
         assert len(after[table]) == len(rows)
-        for row in rows:
-            there = any(all(found.get(name) == value for name, value in row.items()) for found in after[table])
-            assert there, f"{table} lost {row}"
+        for old in rows:
+            there = any(all(found.get(name) == value for name, value in old.items()) for found in after[table])
+            assert there, f"{table} lost {old}"
 
 
 def drain(engine: Engine) -> None:
@@ -60,6 +60,30 @@ def drain(engine: Engine) -> None:
 
 def test_every_migration_has_rows_of_its_time() -> None:
     assert list(FILLERS) == revisions(), "add the rows of the new migration's time to old_rows.FILLERS"
+
+
+def test_times_that_do_not_fit_any_more_go_to_the_nearest_that_does_and_their_rows_are_worked_on(
+    empty: Engine, empty_database_url: str
+) -> None:
+    """Left as they were they could not be changed, and so not even be claimed."""
+    migrate.upgrade(empty_database_url, "0004")
+    ids = insert_signals(empty, 5)
+    unfit = {"recorded_at": "infinity", "created_at": "-infinity"}
+    for signal_id, (column, time) in zip(ids, unfit.items(), strict=False):
+        change(empty, f"UPDATE raw_signals SET {column} = '{time}' WHERE id = :id", id=signal_id)
+    change(
+        empty,
+        "UPDATE raw_signals SET created_at = '12000-01-01', claimed_at = '0044-01-01 BC' WHERE id = :id",
+        id=ids[2],
+    )
+    migrate.upgrade(empty_database_url)
+    with structlog.testing.capture_logs():
+        drain(empty)
+    assert failures(empty) == {ids[0]: "validation_failed"}
+    assert failure(empty, ids[0])["message"].startswith("recorded_at is 9999-12-31")
+    assert {i for i, status in statuses(empty).items() if status == "completed"} == set(ids[1:])
+    assert [row(empty, i).created_at.year for i in ids[1:3]] == [1, 9999]
+    migrate.downgrade(empty_database_url, "0004")
 
 
 @pytest.mark.parametrize("revision", revisions())

@@ -1,5 +1,6 @@
 """Recordings and what is computed from each: equipment, sources, signals, features, hours, diagnoses, totals."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -34,6 +35,15 @@ DIAGNOSED = ("line_frequency", "load", "slip", "broken_bar", "eccentricity", "un
 def one_of(column: str, values: type[Status]) -> str:
     """The CHECK that mirrors an enum."""
     return f"{column} IN ({', '.join(repr(v.value) for v in values)})"
+
+
+SIGNAL_TIMES = ("recorded_at", "created_at", "claimed_at", "lease_expires_at", "work_started_at", "finalized_at")
+
+
+def all_fit(columns: Iterable[str]) -> str:
+    """The CHECK that Python's `datetime` can hold these times: the years 1 to 9999, and not infinity."""
+    first, last = "'0001-01-01 00:00:00+00'::timestamptz", "'9999-12-31 23:59:59.999999+00'::timestamptz"
+    return " AND ".join(f"{column} BETWEEN {first} AND {last}" for column in columns)
 
 
 class Equipment(Base):
@@ -81,6 +91,8 @@ class RawSignal(Base):
         CheckConstraint("attempts >= 0", name="attempts"),
         CheckConstraint("file_hash IS NULL OR coalesce(meta ->> 'batch_index', '0') = '0'", name="hash_on_batch_0"),
         CheckConstraint("lead_in >= 0 AND first_row >= lead_in", name="lead_in"),
+        # Postgres knows infinity and years that Python does not: one such row, and no fetch could be read.
+        CheckConstraint(all_fit(SIGNAL_TIMES), name="times"),
         Index("ix_raw_signals_status_created", "processing_status", text("created_at DESC")),
         # The pending fetch reads this one: it holds the backlog only, however long the table grows.
         Index("ix_raw_signals_pending", "created_at", "id", postgresql_where=text("processing_status = 'pending'")),
