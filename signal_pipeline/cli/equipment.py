@@ -13,6 +13,7 @@ from signal_pipeline.cli.environment import surroundings
 from signal_pipeline.cli.watch import AsJson
 from signal_pipeline.db.diagnostics import store_plates
 from signal_pipeline.errors import SettingsError
+from signal_pipeline.ingest.dialect import DELIMITERS
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.settings import load_settings
 
@@ -52,11 +53,17 @@ def read_rows(file: Path) -> list[Mapping[str, Any]]:
         if file.stat().st_size > MAX_BYTES:
             raise SettingsError(f"{file}: more than {MAX_BYTES} bytes are no list of motors")
         text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file} cannot be read: {error}") from error
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{file} is not UTF-8: save it as UTF-8 text") from error
     if file.suffix.lower() in (".yaml", ".yml"):
         return _from_yaml(text, file)
-    rows: list[Mapping[str, Any]] = list(csv.DictReader(text.splitlines(), restkey="(more cells than columns)"))
+    lines = text.splitlines()
+    # the delimiters of recordings; a header holds no text in which another one could stand
+    delimiter = max(DELIMITERS, key=(lines[0] if lines else "").count)
+    table = csv.DictReader(lines, delimiter=delimiter, restkey="(more cells than columns)")
+    rows: list[Mapping[str, Any]] = list(table)
     if not rows:
         raise SettingsError(f"{file} names no motor: a header is needed, and a row for each")
     return rows

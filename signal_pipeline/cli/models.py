@@ -18,7 +18,7 @@ from signal_pipeline.errors import SettingsError
 from signal_pipeline.ingest.recorded_at import parse_time
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.processing import models
-from signal_pipeline.processing.forecasting import forecast_due
+from signal_pipeline.processing.forecasting import Issued, forecast_due
 from signal_pipeline.processing.worker import Worker, worker_name
 from signal_pipeline.settings import load_settings
 
@@ -109,10 +109,18 @@ def forecast(equipment: Equipment = None, as_json: AsJson = False) -> None:
         print_json({name: {"issued": list(one.issued), "refused": one.refused} for name, one in found.items()})
         return
     for name, one in found.items():
-        refused = ", ".join(f"{quantity} refused ({why})" for quantity, why in one.refused.items())
-        out.print(f"{name}: {', '.join([*one.issued, refused] if refused else one.issued)}", markup=False)
+        out.print(f"{name}: {issued(one)}", markup=False, soft_wrap=True)
     if not found:
         out.print("no equipment has hours that no forecast has seen")
+
+
+def issued(one: Issued) -> str:
+    """The phases that were forecast, and for what reason others were not, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for quantity, why in one.told.items():
+        reasons.setdefault(why, []).append(quantity)
+    parts = [", ".join(one.issued)] if one.issued else []
+    return "; ".join(parts + [f"no forecast of {', '.join(names)}: {why}" for why, names in reasons.items()])
 
 
 proposals_app = typer.Typer(no_args_is_help=True, help="New references that drifted motors propose.")

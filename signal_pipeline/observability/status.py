@@ -100,8 +100,13 @@ def read_failures(engine: Engine, *, limit: int) -> list[FailedSignal]:
 
 
 def _failed(signal_id: UUID, file_name: str | None, failure: dict[str, str]) -> FailedSignal:
-    name = printable(Path(file_name).name) if file_name else str(signal_id)
-    return FailedSignal(name, failure.get("reason", "unknown"), printable(failure.get("message", ""), limit=400))
+    if file_name is None:
+        name, message = str(signal_id), failure.get("message", "")
+    else:  # with its folder: recorders call their files alike; and once, though the message names it for other readers
+        path = Path(file_name)
+        name = printable("/".join(path.parts[-2:]).lstrip("/"))
+        message = failure.get("message", "").removeprefix(f"{printable(path.name)}: ")
+    return FailedSignal(name, failure.get("reason", "unknown"), printable(message, limit=400))
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from signal_pipeline.db import counters
 from signal_pipeline.db.engine import is_transient
 from signal_pipeline.db.forecasts import QUANTITIES, Due, due, read_hours, store_forecast
+from signal_pipeline.db.history import find_equipment
 from signal_pipeline.domain import Stage
 from signal_pipeline.forecast.issue import Forecast, Refusal, issue
 from signal_pipeline.processing.worker import Worker, retrying
@@ -28,15 +29,21 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """What became of one equipment: the phases that were forecast, and why the others were not."""
+    """What became of one equipment: the phases that were forecast, and why the others were not; `told` in words."""
 
     issued: tuple[str, ...]
     refused: dict[str, str]
+    told: dict[str, str]
 
 
 def forecast_due(worker: Worker, *, equipment: Sequence[str] | None = None) -> dict[str, Issued]:
-    """Issue forecasts for all equipment (or those named) with hours that no forecast has seen yet."""
+    """Issue forecasts for all equipment (or those named) with hours that no forecast has seen yet.
+
+    Raises `ValueError` for equipment that does not exist.
+    """
     with worker.engine.connect() as conn:
+        if equipment is not None:
+            find_equipment(conn, equipment)
         waiting = due(conn, equipment)
     results: dict[str, Issued] = {}
     for one in waiting:
@@ -48,7 +55,8 @@ def forecast_due(worker: Worker, *, equipment: Sequence[str] | None = None) -> d
             log.exception("forecast.failed", equipment=one.name)
             with worker.engine.begin() as conn:
                 counters.add(conn, {"forecasts_failed_total": 1})
-            results[one.name] = Issued((), {"all": f"{type(error).__name__}: {error}"})
+            failed = {"all": f"{type(error).__name__}: {error}"}
+            results[one.name] = Issued((), failed, failed)
     return results
 
 
@@ -57,6 +65,7 @@ def _forecast(worker: Worker, one: Due) -> Issued:
     issued_at = one.newest + HOUR
     rows: list[dict[str, Any]] = []
     refused: dict[str, str] = {}
+    told: dict[str, str] = {}
     began = perf_counter()
     with worker.engine.begin() as conn:
         series = _series(conn, one, days=settings.forecast_history_days)
@@ -64,7 +73,7 @@ def _forecast(worker: Worker, one: Due) -> Issued:
         for quantity, history in series.items():
             answer = issue(history, horizon=settings.forecast_horizon_hours, limit=limit, floor=0.0)
             if isinstance(answer, Refusal):
-                refused[quantity] = answer.reason.value
+                refused[quantity], told[quantity] = answer.reason.value, answer.message
             else:
                 rows += _rows(one, quantity, answer, issued_at)
         store_forecast(conn, rows)
@@ -72,7 +81,7 @@ def _forecast(worker: Worker, one: Due) -> Issued:
             conn, {"forecasts_issued_total": len(series) - len(refused)}, {Stage.FORECAST: [perf_counter() - began]}
         )
     log.info("forecast.issued", equipment=one.name, issued=len(series) - len(refused), refused=refused)
-    return Issued(tuple(q for q in series if q not in refused), refused)
+    return Issued(tuple(q for q in series if q not in refused), refused, told)
 
 
 def _series(conn: Any, one: Due, *, days: int) -> dict[str, NDArray[np.float64]]:

@@ -30,12 +30,25 @@ def test_plates_are_loaded_and_loading_again_updates_them(
     assert plates(engine)["pump"] == (2, 12.5)
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_plates_may_be_delimited_like_recordings(engine: Engine, run: Run, tmp_path: Path, delimiter: str) -> None:
+    (tmp_path / "motors.csv").write_text(CSV.replace(",", delimiter))
+    assert "2 new" in run("equipment", "import", str(tmp_path / "motors.csv")).stdout
+    assert plates(engine) == {"pump": (2, 10.0), "fan": (1, None)}
+
+
+def test_plates_that_are_not_there_are_an_error_in_words(run: Run, tmp_path: Path) -> None:
+    said = run("equipment", "import", str(tmp_path / "none.csv"), code=1).stderr
+    assert "cannot be read: No such file or directory" in said
+
+
 @pytest.mark.parametrize(
     ("file", "said"),
     [
         (("a.csv", "equipment,pole_pairs\npump,2\nfan,many\n"), ["row 2", "pole_pairs", "many"]),
         (("a.csv", "equipment,colour\npump,red\n"), ["colour"]),
         (("a.csv", "equipment,pole_pairs,rated_speed_rpm,line_freq_hz\npump,2,1700,50\n"), ["rated_speed_rpm", "1700"]),
+        (("a.csv", "motor,pole_pairs\npump,2\n"), ["column equipment: is missing"]),
         (("a.csv", ""), ["no motor"]),
         (("a.csv", "equipment,pole_pairs\n"), ["no motor"]),
         (("a.yaml", "pump: 3\n"), ["mapping"]),

@@ -56,3 +56,16 @@ def test_training_says_what_it_ignored_and_how_many_recordings_it_wants(recordin
     assert "they never change: feature_0" in lines
     assert ("give 12 or more" in lines) == ("feature_9" in lines) == wants_more
     assert ("one recording does not show" in lines) == (recordings == 1)
+
+
+def test_a_forecast_says_once_why_there_is_none(run: Run, tmp_path: Path) -> None:
+    write_csv(tmp_path / "pump" / "a.csv")
+    run("ingest", str(tmp_path), "--sample-rate", "1000")
+    run("process")
+    said = run("forecast").stdout
+    assert said.startswith("pump: no forecast of rms_a, rms_b, rms_c: ")
+    assert "240 are needed" in said
+
+
+def test_a_forecast_of_a_motor_that_does_not_exist_is_an_error(run: Run) -> None:
+    assert "no such equipment: ghost" in run("forecast", "--equipment", "ghost", code=1).stderr

@@ -76,7 +76,7 @@ def test_numbers_that_a_yaml_reader_has_made_already_are_taken_as_they_are() -> 
         ({"rated_current_a": "10,5"}, "row 2, column rated_current_a: '10,5' is not a number"),
         ({"line_freq_hz": "-50"}, "row 2, column line_freq_hz: line_freq_hz=-50.0 must lie in"),
         ({"rated_speed_rpm": "1500"}, "row 2, column rated_speed_rpm: rated_speed_rpm=1500.0 must lie below"),
-        ({"equipment": " "}, "row 2, column equipment: ' ' names no equipment"),
+        ({"equipment": " "}, "row 2, column equipment: is empty; it names the motor"),
         ({"equipment": "pump-1"}, "row 2, column equipment: 'pump-1' stands in an earlier row too"),
         ({"poles": "4"}, "row 2, column poles: unknown"),
     ],

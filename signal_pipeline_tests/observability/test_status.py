@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from signal_pipeline.observability.models_in_use import models_in_use
-from signal_pipeline.observability.status import read_status
+from signal_pipeline.observability.status import read_failures, read_status
 from signal_pipeline_tests.signals import change, insert_signals
 
 WIDTH = 60
@@ -82,6 +82,14 @@ def test_an_empty_queue_has_no_oldest_signal(engine: Engine) -> None:
     finish(engine, insert_signals(engine, 1, file_name=LONG), "completed", minutes_ago=1)
     found = read_status(engine)
     assert (found.oldest_pending, found.oldest_pending_seconds) == (None, None)
+
+
+def test_a_failure_names_its_file_with_the_folder_and_only_once(engine: Engine) -> None:
+    (signal_id,) = insert_signals(engine, 1, file_name="/data/pump-7/a.csv")
+    finish(engine, [signal_id], "failed", minutes_ago=1)
+    change(engine, "UPDATE raw_signals SET meta = jsonb_set(meta, '{failure,message}', '\"a.csv: too short\"')")
+    (shown,) = read_failures(engine, limit=10)
+    assert (shown.name, shown.message) == ("pump-7/a.csv", "too short")
 
 
 @pytest.mark.processes

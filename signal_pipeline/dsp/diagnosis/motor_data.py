@@ -113,7 +113,8 @@ def _parse_row(row: Mapping[str, Any]) -> tuple[str, MotorData]:
     ]
     equipment = _text(cells.get("equipment"))
     if not equipment:
-        errors.append(f"column equipment: {cells.get('equipment')!r} names no equipment")
+        what = "is empty" if "equipment" in cells else "is missing"
+        errors.append(f"column equipment: {what}; it names the motor")
     values: dict[str, Any] = {}
     for name, (_, _, whole) in LIMITS.items():
         text = _text(cells.get(name))
