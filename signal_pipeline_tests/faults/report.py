@@ -35,6 +35,11 @@ TAIL = """
 - A server that takes a statement and never answers is given up after `DATABASE_STATEMENT_TIMEOUT_SECONDS` and 30 s; a
   connection whose other end is gone, after 30 s. Then the transaction is tried again for a minute, and the batch is
   left to its lease.
+- A run of a Dagster that died whole, code server and all, holds one of its slots until the next Dagster's daemon looks
+  (`run_monitoring.poll_interval_seconds` in `dagster.yaml`, 20 s); one that had not started yet, for
+  `start_timeout_seconds`. Only when all slots are held do signals wait for that.
+- Runs that end before they come to their signals (the database's resource cannot be made, say) count no attempt, for no
+  signal is to blame: the daemon tries again with every lease, `signal-pipeline process` three times.
 - Dagster's own storage goes through psycopg2, which knows no such limit beyond TCP's: a run that hangs there is ended
   by `max_runtime_seconds` in `dagster.yaml`, and its signals are taken over long before.
 - A models folder is safe on a local disk; on a network file system, as safe as its `rename` and `flock`.
