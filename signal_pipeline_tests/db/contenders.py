@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 400
 
 
 def context() -> ForkServerContext:

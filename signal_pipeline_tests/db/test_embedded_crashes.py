@@ -20,7 +20,7 @@ from signal_pipeline.db.embedded import embedded_server, keeper
 pytestmark = pytest.mark.processes
 
 OWNER = Path(__file__).with_name("embedded_owner.py")
-GONE_SECONDS = 30.0
+GONE_SECONDS = 120.0
 
 Owner = subprocess.Popen[str]
 StartOwner = Callable[[], Owner]

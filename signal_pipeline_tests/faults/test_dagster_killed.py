@@ -23,7 +23,7 @@ from signal_pipeline_tests.faults.conftest import Scene
 from signal_pipeline_tests.faults.own_server import engine_on
 from signal_pipeline_tests.faults.processes import wait_until
 from signal_pipeline_tests.faults.stories import Story, results
-from signal_pipeline_tests.orchestration.serving import Ui, database, free_port
+from signal_pipeline_tests.orchestration.serving import AT_THE_GATE, GATED_START, Ui, database, free_port, gate_shut
 from signal_pipeline_tests.signals import count, statuses, value
 
 pytestmark = [pytest.mark.faults(12), pytest.mark.dagster, pytest.mark.timeout(1800)]
@@ -34,22 +34,6 @@ LEASE_SECONDS = 15
 PATIENCE_SECONDS = 1200
 """For a Dagster that starts, finds its dead runs and works everything off, on a machine that is busy with others."""
 
-# While a test holds the gate, a run goes no further than to the start of its third signal, and so can be killed there.
-GATE = 12
-GATED_START = f"""
-    CREATE FUNCTION test_gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        IF (SELECT count(*) FROM raw_signals WHERE processing_status = 'processing' AND attempts > 0) >= 2 THEN
-            PERFORM pg_advisory_xact_lock_shared({GATE});
-        END IF;
-        RETURN NEW;
-    END $$;
-    CREATE TRIGGER test_gate BEFORE UPDATE OF work_started_at ON raw_signals FOR EACH ROW
-        WHEN (NEW.work_started_at IS NOT NULL) EXECUTE FUNCTION test_gate();
-"""
-AT_THE_GATE = f"""
-    SELECT count(*) FROM pg_locks JOIN pg_database AS d ON d.oid = database
-    WHERE locktype = 'advisory' AND objid = {GATE} AND NOT granted AND d.datname = current_database()
-"""
 RUNS_UNDER_WAY = "SELECT count(*) FROM runs WHERE status IN ('STARTING', 'STARTED', 'CANCELING')"
 CLAIMED = "SELECT count(*) FROM raw_signals WHERE processing_status = 'processing'"
 
@@ -93,14 +77,6 @@ class Dagster:
                 process.kill()
         psutil.wait_procs(victims, timeout=PATIENCE_SECONDS)
         return len(victims)
-
-    @contextmanager
-    def gate_shut(self) -> Iterator[None]:
-        """A run does not get through its work."""
-        with self.engine.begin() as conn:
-            conn.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-            conn.execute(text("SELECT pg_advisory_xact_lock(:gate)"), {"gate": GATE})
-            yield
 
     @contextmanager
     def storage_locked(self) -> Iterator[None]:
@@ -169,7 +145,8 @@ def kill_all(dagster: Dagster) -> int:
 
 
 def kill_at_work(dagster: Dagster, *words: str) -> int:
-    wait_until(lambda: value(dagster.engine, AT_THE_GATE), what="a run at its work")
+    with dagster.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        wait_until(lambda: conn.execute(AT_THE_GATE).scalar_one(), what="a run at its work")
     return dagster.kill(*words)
 
 
@@ -205,7 +182,7 @@ def test_what_a_killed_part_of_dagster_leaves_is_finished_by_the_next(
     expected = scene.undisturbed(story)
     dagster.ensure()
     windows = count(dagster.engine, "features")
-    with dagster.storage_locked() if "after_the_claim" in kill.__name__ else dagster.gate_shut():
+    with dagster.storage_locked() if "after_the_claim" in kill.__name__ else gate_shut(dagster.engine):
         story.tell(dagster.engine)
         killed = kill(dagster)
     assert killed > 0

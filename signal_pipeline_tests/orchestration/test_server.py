@@ -19,22 +19,16 @@ from signal_pipeline.cli.server import dagster_server
 from signal_pipeline.db.engine import create_engine
 from signal_pipeline.orchestration.ops import PER_SIGNAL
 from signal_pipeline.settings import AppSettings, DatabaseSettings, ModelSettings, Settings
-from signal_pipeline_tests.orchestration.serving import Ui, database, free_port, wait_until
+from signal_pipeline_tests.orchestration.serving import GATED_START, Ui, database, free_port, gate_shut, wait_until
 from signal_pipeline_tests.signals import failures, insert_signals, recording, row, value
 
 pytestmark = pytest.mark.dagster
 
 BATCH = 10
-ASSETS = [key.to_user_string() for key in PER_SIGNAL]
+LEASE_SECONDS = 15
+"""Some ticks of the sensor: a shorter lease would end between two of them, while a run waits or starts."""
 
-# Signals of this motor take a second each to start, so that there is time to stop their run.
-SLOW = "slow"
-SLOW_START = """
-    CREATE FUNCTION test_slow_start() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN PERFORM pg_sleep(1); RETURN NEW; END $$;
-    CREATE TRIGGER test_slow_start BEFORE UPDATE OF work_started_at ON raw_signals FOR EACH ROW
-        WHEN (NEW.work_started_at IS NOT NULL AND NEW.file_name = 'slow') EXECUTE FUNCTION test_slow_start();
-"""
+ASSETS = [key.to_user_string() for key in PER_SIGNAL]
 
 
 class Signals(NamedTuple):
@@ -48,7 +42,7 @@ def ui(server_url: str, template_database: str, tmp_path_factory: pytest.TempPat
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch, database(server_url, template_database) as url:
         patch.setenv("CLAIM_BATCH_SIZE", str(BATCH))
-        patch.setenv("CLAIM_LEASE_SECONDS", "5")
+        patch.setenv("CLAIM_LEASE_SECONDS", str(LEASE_SECONDS))
         with database(server_url) as dagster_url:
             settings = Settings(
                 app=AppSettings(signal_pipeline_home=home),
@@ -57,7 +51,7 @@ def ui(server_url: str, template_database: str, tmp_path_factory: pytest.TempPat
             )
             engine = create_engine(url, settings.database)
             with engine.begin() as conn:
-                conn.execute(text(SLOW_START))
+                conn.execute(text(GATED_START))
             here = Surroundings(settings, url, engine, embedded=False)
             with dagster_server(here, port=free_port(), quiet=True) as server:
                 server.wait_until_ready()
@@ -168,11 +162,11 @@ def test_a_failed_run_can_be_executed_again_whole_but_not_from_its_failed_step(
 
 
 def test_signals_of_a_run_that_is_terminated_are_cancelled_and_start_no_other(ui: Ui) -> None:
-    ids = insert(ui, SLOW, good=BATCH).good
-    at_work = "SELECT count(*) > 0 FROM raw_signals WHERE work_started_at IS NOT NULL AND file_name = 'slow'"
-    wait_until(lambda: bool(value(ui.engine, at_work)))
-    (run_id,) = ui.runs("STARTED")
-    ui.terminate(run_id)
+    with gate_shut(ui.engine) as is_reached:
+        ids = insert(ui, "terminated", good=BATCH).good
+        wait_until(is_reached)
+        (run_id,) = ui.runs("STARTED")
+        ui.terminate(run_id)
     assert ui.finished(run_id) == "CANCELED"
     wait_until(lambda: is_final(ui, ids))
     assert {i: r for i, r in failures(ui.engine).items() if i in ids} == dict.fromkeys(ids, "cancelled")
@@ -180,11 +174,11 @@ def test_signals_of_a_run_that_is_terminated_are_cancelled_and_start_no_other(ui
 
 
 def test_signals_of_a_run_that_was_killed_are_processed_by_the_next(ui: Ui) -> None:
-    ids = insert_signals(ui.engine, 2, equipment="killed", file_name=SLOW)
-    at_work = "SELECT count(*) FROM raw_signals WHERE work_started_at IS NOT NULL AND id = ANY(:ids)"
-    wait_until(lambda: bool(value(ui.engine, at_work, ids=ids)))
-    (run_id,) = ui.runs("STARTED")
-    psutil.Process(ui.pid(run_id)).kill()
+    with gate_shut(ui.engine) as is_reached:
+        ids = insert_signals(ui.engine, 4, equipment="killed")
+        wait_until(is_reached)
+        (run_id,) = ui.runs("STARTED")
+        psutil.Process(ui.pid(run_id)).kill()
     assert ui.finished(run_id) == "FAILURE"
     process(ui, ids)
     assert {row(ui.engine, i).processing_status for i in ids} == {"completed"}
