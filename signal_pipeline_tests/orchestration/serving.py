@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 600
 GATE = 12
 GATED_START = f"""
     CREATE FUNCTION test_gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        IF (SELECT count(*) FROM raw_signals WHERE processing_status = 'processing' AND attempts > 0) >= 2 THEN
+        IF (SELECT count(*) FROM raw_signals WHERE claim_token = NEW.claim_token AND attempts > 0) >= 2 THEN
             PERFORM pg_advisory_xact_lock_shared({GATE});
         END IF;
         RETURN NEW;
