@@ -21,15 +21,10 @@ from sqlalchemy.engine import make_url
 from signal_pipeline.orchestration.run_state import CLAIM_TAG
 from signal_pipeline_tests.deploy.celery_site import DEPLOY, daemon, make_site, redis, worker
 from signal_pipeline_tests.deploy.processes import ROOT, Site, family
+from signal_pipeline_tests.orchestration.serving import GATED_START, gate_shut
 from signal_pipeline_tests.signals import change, count, insert_signals, statuses, totals, value
 
 SIGNALS = 40
-SLOW_START = """
-    CREATE FUNCTION test_slow_start() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END $$;
-    CREATE TRIGGER test_slow_start BEFORE UPDATE OF work_started_at ON raw_signals FOR EACH ROW
-        WHEN (NEW.work_started_at IS NOT NULL) EXECUTE FUNCTION test_slow_start();
-"""
 PIDS = """
     SELECT run_id, event FROM event_logs
     WHERE dagster_event_type = 'ENGINE_EVENT' AND event LIKE '%in process (pid: %'
@@ -49,7 +44,8 @@ def deployed(database_url: str, empty_database_url: str, tmp_path: Path) -> Iter
             database_url=database_url,
             dagster_url=dagster,
             poll_seconds=5,
-            CLAIM_LEASE_SECONDS="5",
+            # some ticks of the sensor: a shorter one would end between two of them, while a run waits or starts
+            CLAIM_LEASE_SECONDS="15",
             CLAIM_BATCH_SIZE="10",
             CLAIM_MAX_ATTEMPTS="50",
         )
@@ -104,11 +100,12 @@ def test_two_workers_share_the_runs_and_one_that_is_killed_loses_and_repeats_not
         assert runs_of(deployed, one)
         assert runs_of(deployed, two)
 
-        change(engine, SLOW_START)
-        insert_signals(engine, SIGNALS, equipment="killed")
-        deployed.wait_until(lambda: run_at_work(deployed, engine, one) is not None, "the first worker is at work")
-        victim = run_at_work(deployed, engine, one)
-        os.killpg(one.pid, signal.SIGKILL)
+        change(engine, GATED_START)
+        with gate_shut(engine):
+            insert_signals(engine, SIGNALS, equipment="killed")
+            deployed.wait_until(lambda: run_at_work(deployed, engine, one) is not None, "the first worker is at work")
+            victim = run_at_work(deployed, engine, one)
+            os.killpg(one.pid, signal.SIGKILL)
         deployed.wait_until(lambda: all_are_final(engine), "the second worker has done the rest")
 
         def others_are_over() -> bool:
