@@ -2,10 +2,8 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,6 @@ from signal_pipeline.orchestration import drain as drain_module
 from signal_pipeline.orchestration import ops
 from signal_pipeline.orchestration.drain import drain
 from signal_pipeline.orchestration.jobs import PROCESS_SIGNALS
-from signal_pipeline.orchestration.partitions import PARTITIONS_NAME
 from signal_pipeline.processing import finalize
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import ClaimSettings, Settings
@@ -178,24 +175,3 @@ def test_keys_that_cannot_be_placed_give_everything_back(
     with pytest.raises(ConnectionError):
         run_drain()
     assert not any(row(engine, i).is_live for i in ids)
-
-
-def test_two_drains_at_once_share_the_queue(engine: Engine, definitions: Definitions, tmp_path: Path) -> None:
-    insert_signals(engine, 24)
-    job = definitions.resolve_job_def(PROCESS_SIGNALS)
-    done: list[int] = []
-    # In files: in SQLite's memory two threads lock each other out of Dagster's tables.
-    with DagsterInstance.local_temp(str(tmp_path)) as instance:
-
-        def work(name: str) -> None:
-            done.append(drain(job, instance, Worker(engine, small(4), name)))
-
-        threads = [threading.Thread(target=work, args=(name,)) for name in ("one", "two")]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(instance.get_dynamic_partitions(PARTITIONS_NAME)) == 24
-    assert sum(done) == 24
-    assert set(statuses(engine).values()) == {"completed"}
-    assert count(engine, "features") == 72
