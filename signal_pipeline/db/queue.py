@@ -14,8 +14,8 @@ from signal_pipeline.domain import Status
 # Each status by the index on it; a GROUP BY would be free to read the whole table instead.
 SIGNALS = text("SELECT count(*) FROM raw_signals WHERE processing_status = :status")
 
-# `finalized_at IS NOT NULL` because the index on what is final says so. Without the CASE an empty queue would have waited
-# 0 s: greatest() passes over NULL.
+# `finalized_at IS NOT NULL` because the index on what is final says so. Without the CASE an empty queue would have
+# waited 0 s: greatest() passes over NULL.
 QUEUE = text("""
     SELECT oldest.created_at AS oldest_pending,
            CASE WHEN oldest.created_at IS NOT NULL
