@@ -56,6 +56,7 @@ def ui(server_url: str, template_database: str, tmp_path_factory: pytest.TempPat
             "CLAIM_BATCH_SIZE": "12",
             "CLAIM_MAX_RUNS": "1",
             "PICTURES_PER_RUN": "2",
+            "PICTURES_THRIFTY": "false",
             "FEATURE_EXTRACTION_PARALLEL": "false",
         }.items():
             patch.setenv(name, text)
@@ -64,7 +65,7 @@ def ui(server_url: str, template_database: str, tmp_path_factory: pytest.TempPat
                 app=AppSettings(signal_pipeline_home=home),
                 database=DatabaseSettings(dagster_database_url=SecretStr(dagster_url)),
                 models=ModelSettings(models_dir=home / "models"),
-                view=ViewSettings(pictures_per_run=2),
+                view=ViewSettings(pictures_per_run=2, pictures_thrifty=False),
             )
             engine = create_engine(url, settings.database)
             here = Surroundings(settings, url, engine, embedded=False)

@@ -4,6 +4,7 @@ Started by path, by the tests of the embedded server. It prints the server's URL
 whether the server still answered.
 """
 
+import signal
 import sys
 from pathlib import Path
 
@@ -11,6 +12,11 @@ import psycopg
 from sqlalchemy.engine import make_url
 
 from signal_pipeline.db.embedded import embedded_server
+
+# Whoever started the tests may ignore or block them, as a shell does for what it runs in the background.
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 with embedded_server(Path(sys.argv[1]), fsync=False) as url:
     try:
