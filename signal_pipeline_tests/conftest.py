@@ -21,7 +21,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from signal_pipeline.db import migrate
-from signal_pipeline.db.embedded import embedded_server, keeper
+from signal_pipeline.db.embedded import embedded_server, keeper, places
 from signal_pipeline.db.engine import create_engine
 from signal_pipeline.settings import DatabaseSettings, Settings
 
@@ -44,6 +44,15 @@ def pytest_configure(config: pytest.Config) -> None:
         home = Path(tempfile.mkdtemp(prefix="signal_pipeline-tests-"))
         home.chmod(0o711)
         os.environ[HOME_VARIABLE] = str(home)
+        _sweep()
+
+
+def _sweep() -> None:
+    """Remove data that tests and benchmarks left which were killed: its home was a temporary folder, and is gone."""
+    for note in places.SHARED_FOLDER.glob(f"home-*/{places.OWNER_NOTE}"):
+        home = Path(note.read_text(encoding="utf-8", errors="surrogateescape").strip())
+        if home.is_relative_to(tempfile.gettempdir()) and not home.exists():
+            shutil.rmtree(note.parent, ignore_errors=True)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

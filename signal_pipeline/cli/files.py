@@ -147,6 +147,12 @@ def load_and_tell(here: Surroundings, paths: Sequence[Path], options: LoadOption
             # the message of a stored failure names its file, too: for those who read it elsewhere
             message = report.message.removeprefix(f"{Path(report.name).name}: ")
             say(f"{MARKS[report.outcome]} {escape(report.name)}: {escape(message)}")
+    undated = sum(report.recorded_at_source == "mtime" for report in reports)
+    if undated:
+        say(
+            f"[yellow]warning[/]: {undated} of them say nowhere when they were recorded, so the time of their last "
+            "change stands for it; --times or --recorded-at says it better"
+        )
     if any(report.outcome is FileOutcome.NEW and report.message for report in reports):
         say("their scores are gone with them: when they are processed, signal-pipeline rescore --equipment NAME")
     if known > KNOWN_SHOWN:

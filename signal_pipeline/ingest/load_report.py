@@ -30,7 +30,8 @@ class FileReport:
     """One file's outcome. `name` and `message` are printable; a rejected file has no signals, a failed one has one.
 
     `signal_ids` in the file's order; `n_rows` and `n_batches` of what is in the database now; `reason` only for failed
-    and rejected files, `message` also for known ones and those that replaced something.
+    and rejected files, `message` also for known ones and those that replaced something;
+    `recorded_at_source` (see `recorded_at`) of new ones.
     """
 
     name: str
@@ -41,6 +42,7 @@ class FileReport:
     n_rows: int = 0
     n_batches: int = 0
     seconds: float = 0.0
+    recorded_at_source: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON types only."""
@@ -53,6 +55,7 @@ class FileReport:
             "n_rows": self.n_rows,
             "n_batches": self.n_batches,
             "seconds": round(self.seconds, 6),
+            "recorded_at_source": self.recorded_at_source,
         }
 
 

@@ -214,6 +214,7 @@ class _Loader:
             signal_ids=stored.signal_ids,
             n_rows=stored.facts.n_rows,
             n_batches=len(stored.signal_ids),
+            recorded_at_source=file.recorded.source,
         )
 
     def _store_failure(self, conn: Connection, file: _File, row: NewFile, failure: Failure) -> FileReport:

@@ -129,6 +129,14 @@ def test_a_wrong_sample_rate_is_put_right_with_replace(
     assert count(engine, "features") == 7
 
 
+def test_files_that_do_not_say_when_they_were_recorded_are_counted_once(tmp_path: Path, run: Run) -> None:
+    for name in ("a.csv", "b.csv", "2025-08-25T12-00-00Z.csv"):
+        write_csv(tmp_path / name, seed=len(name) + ord(name[0]))
+    (line,) = run("ingest", str(tmp_path), "--sample-rate", "1000").stderr.splitlines()
+    assert line.startswith("warning: 2 of them say nowhere when they were recorded")
+    assert "warning" not in run("ingest", str(tmp_path), "--sample-rate", "1000").stderr
+
+
 @pytest.mark.parametrize("rate", ["0", "-5", "nan", "inf"])
 def test_a_sample_rate_that_is_none_stops_before_any_file_is_loaded(
     tmp_path: Path, run: Run, as_json: Callable[..., Any], rate: str

@@ -117,7 +117,9 @@ def test_data_that_nobody_cannot_reach_lies_elsewhere_and_still_belongs_to_the_h
     for _ in range(2):  # made, then found again
         with embedded_server(home, fsync=False) as url:
             assert data_directory(url) == place(home).data_link.readlink()
-    assert [path.name for path in shared_folder.glob("home-*/*")] == ["pg18"]
+    (note,) = shared_folder.glob(f"home-*/{places.OWNER_NOTE}")
+    assert note.read_text().strip() == str(place(home).folder)
+    assert [path.name for path in note.parent.glob("pg*")] == ["pg18"]
     shutil.rmtree(home)
     with embedded_server(home, fsync=False):
         pass

@@ -268,6 +268,7 @@ def test_a_report_says_everything_in_json_types(engine: Engine, write_csv: Write
         "n_rows": 120,
         "n_batches": 1,
         "seconds": 0,
+        "recorded_at_source": "mtime",
     }
     bad = load_one(engine, write_csv("", "empty.csv")).as_dict()
     assert (bad["outcome"], bad["reason"], bad["n_rows"]) == ("failed", "csv_error", 0)

@@ -28,6 +28,9 @@ INSTALLATION: Final = "pginstall18"
 SHARED_FOLDER: Final = Path("/var/lib/signal_pipeline")
 """For root only, where the home or the virtual environment cannot be reached by the server's user."""
 
+OWNER_NOTE: Final = "belongs-to"
+"""Beside data below SHARED_FOLDER: a file that names the home's folder that links to it."""
+
 SOCKET_PATH_LIMIT: Final = 103
 """Bytes of a socket's path: 107 on Linux, 103 on macOS."""
 
@@ -172,6 +175,8 @@ def new_data_folder(place: Place, account: Account) -> Path:
         SHARED_FOLDER.mkdir(parents=True, exist_ok=True, mode=0o755)
         parent = Path(tempfile.mkdtemp(prefix="home-", dir=SHARED_FOLDER))
         parent.chmod(0o711)
+        # for whoever finds it when the home has gone
+        (parent / OWNER_NOTE).write_text(f"{place.folder}\n", encoding="utf-8", errors="surrogateescape")
     unfinished = f"{DATA_FOLDER}.new-"
     for left in parent.glob(f"{unfinished}*"):  # by an initdb that was killed
         shutil.rmtree(left, ignore_errors=True)
