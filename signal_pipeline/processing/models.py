@@ -144,8 +144,21 @@ def _healthy(worker: Worker, equipment: Sequence[str] | None, wanted: Range) -> 
 def _fit(parts: Sequence[Windows], kind: Kind) -> Reference:
     if not parts:
         raise ValueError("no stored windows in this range")
-    values = np.concatenate([part.values for part in parts])
-    return fit(DEFAULT_FEATURES, values, [str(raw_id) for part in parts for raw_id in part.raw_ids], kind=kind)
+    together = [_recording_by_recording(part) for part in parts]
+    values = np.concatenate([part.values[rows] for part, rows in zip(parts, together, strict=True)])
+    recordings = [str(part.raw_ids[row]) for part, rows in zip(parts, together, strict=True) for row in rows]
+    return fit(DEFAULT_FEATURES, values, recordings, kind=kind)
+
+
+def _recording_by_recording(part: Windows) -> list[int]:
+    """Rows of stored windows with each recording's together, in the order in which the recordings begin.
+
+    Stream order is that already, unless recordings overlap: files copied at once, whose time is that of the copy.
+    """
+    begins: dict[UUID, int] = {}
+    for row, raw_id in enumerate(part.raw_ids):
+        begins.setdefault(raw_id, row)
+    return sorted(range(len(part)), key=lambda row: begins[part.raw_ids[row]])
 
 
 def _iso(moment: datetime | None) -> str | None:

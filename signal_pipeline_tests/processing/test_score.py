@@ -17,7 +17,7 @@ from signal_pipeline.processing.run import run_batch
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import ModelSettings, Settings
 from signal_pipeline_tests.processing.minutes import FAULTY, HEALTHY, NEW, add, dump, forget, trained_worker, work_off
-from signal_pipeline_tests.signals import MIDNIGHT, count, statuses
+from signal_pipeline_tests.signals import MIDNIGHT, change, count, statuses, value
 
 
 @pytest.fixture
@@ -156,6 +156,19 @@ def test_training_says_how_many_windows_each_equipment_gave(engine: Engine, work
     assert trained.models.parent is not None
     with pytest.raises(ValueError, match="no such equipment: M9"):
         train(worker, equipment=["M9"])
+
+
+def test_recordings_of_one_and_the_same_time_can_be_learnt_from(engine: Engine, worker: Worker) -> None:
+    change(
+        engine,
+        "UPDATE features AS f SET window_start = :midnight + (f.window_start - r.recorded_at) "
+        "FROM raw_signals AS r WHERE r.id = f.raw_id",
+        midnight=MIDNIGHT,
+    )
+    assert value(engine, "SELECT count(DISTINCT window_start) FROM features") == 7
+    trained = train(worker, equipment=["M1"])
+    assert trained.windows == {"M1": 7 * HEALTHY}
+    assert not trained.refused
 
 
 def test_new_signals_get_an_embedding_once_there_is_one(engine: Engine, worker: Worker) -> None:
