@@ -5,9 +5,11 @@ what matters is the k-th largest of the last n: its peaks over the left-out stre
 and the threshold is the level that the next stretch passes with the chance that was asked for.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from math import ceil, exp, expm1
 from typing import Final
 
@@ -19,6 +21,7 @@ from signal_pipeline.anomaly.tuning import Persistence
 
 METHOD: Final = "prediction limit of the log peaks of left-out stretches"
 METHOD_OF_FEW: Final = "quantile of the peaks of simulated recordings"
+METHOD_OF_FEW_FROZEN: Final = "events of simulated recordings"
 MIN_BLOCKS: Final = 8
 
 
@@ -65,27 +68,50 @@ def calibrate(left_out: Sequence[F8], persistence: Persistence, *, false_events_
 
 
 def calibrate_on_simulated(
-    simulated: Sequence[tuple[F8, F8]], persistence: Persistence, *, false_events_per_1000: float
+    simulated: Sequence[tuple[F8, F8]], persistence: Persistence, *, false_events_per_1000: float, repeats: bool
 ) -> Calibration:
     """The same from simulated pairs of stretches, scores (m_i,) and then (n_i,), each pair of a model of its own.
 
     The threshold is the lowest at which events begin in the second stretches as often as was asked for. One that goes
-    on from the first has begun there, and counts there. Raises `ValueError` for a rate that is not above 0.
+    on from the first has begun there, and counts there. `repeats`: a recording that alarms does so again and again,
+    so each of its events counts; otherwise a stretch does, which has the chance of one event or more.
+    Raises `ValueError` for a rate that is not above 0.
     """
-    chance = _chance(float(np.mean([len(last) for _, last in simulated])), false_events_per_1000)
-    levels = [persistent(np.concatenate(pair), persistence) for pair in simulated]
     cuts = [len(first) for first, _ in simulated]
-    before = np.array([level[:cut].max() for level, cut in zip(levels, cuts, strict=True)])
-    across = np.array([level[cut - 1] for level, cut in zip(levels, cuts, strict=True)])
-    peaks = np.array([level[cut:].max() for level, cut in zip(levels, cuts, strict=True)])
-    threshold = float(peaks.max())
-    for lower in np.sort(peaks)[len(peaks) // 2 :][::-1]:
-        goes_on = (before >= lower) & (across >= persistence.hysteresis * lower)
-        if (peaks[~goes_on] >= lower).sum() > chance * len(peaks):
-            break
-        threshold = float(lower)
+    windows = sum(len(last) for _, last in simulated)
+    chance = _chance(windows / len(simulated), false_events_per_1000)
     whole = [np.concatenate(pair) for pair in simulated]
-    return _told(METHOD_OF_FEW, threshold, whole, cuts, persistence=persistence, asked=false_events_per_1000)
+    levels = [persistent(stretch, persistence) for stretch in whole]
+    if repeats:
+        allowed = windows * false_events_per_1000 / 1000
+        begun = partial(_events, whole, cuts, persistence)
+    else:
+        allowed = chance * len(whole)
+        begun = partial(_eventful, levels, cuts, persistence)
+    candidates = np.sort([level[cut:].max() for level, cut in zip(levels, cuts, strict=True)])[len(levels) // 2 :]
+    place = bisect_left(candidates, True, hi=len(candidates) - 1, key=lambda level: begun(level) <= allowed)
+    threshold = float(candidates[place])
+    method = METHOD_OF_FEW_FROZEN if repeats else METHOD_OF_FEW
+    return _told(method, threshold, whole, cuts, persistence=persistence, asked=false_events_per_1000)
+
+
+def _eventful(levels: Sequence[F8], cuts: Sequence[int], persistence: Persistence, threshold: float) -> int:
+    """In how many stretches of persistent scores (n_i,) an event begins at or after the cut, judged by their peaks."""
+    count = 0
+    for level, cut in zip(levels, cuts, strict=True):
+        goes_on = level[:cut].max() >= threshold and level[cut - 1] >= persistence.hysteresis * threshold
+        count += bool(level[cut:].max() >= threshold and not goes_on)
+    return count
+
+
+def _events(stretches: Sequence[F8], cuts: Sequence[int], persistence: Persistence, threshold: float) -> int:
+    """How many events begin in each stretch of scores (n_i,) at or after its cut."""
+    count = 0
+    for stretch, cut in zip(stretches, cuts, strict=True):
+        if (stretch >= threshold).sum() >= persistence.k:
+            alarm = in_alarm(stretch, np.full(len(stretch), threshold), persistence)
+            count += int((np.diff(alarm.astype(np.int8), prepend=0)[cut:] == 1).sum())
+    return count
 
 
 def _chance(windows: float, false_events_per_1000: float) -> float:
@@ -106,15 +132,11 @@ def _told(
 ) -> Calibration:
     """With the rate of the events that begin in each stretch (n_i,) at or after its cut."""
     n_windows = sum(len(stretch) - cut for stretch, cut in zip(stretches, cuts, strict=True))
-    events = 0
-    for stretch, cut in zip(stretches, cuts, strict=True):
-        alarm = in_alarm(stretch, np.full(len(stretch), threshold), persistence)
-        events += int((np.diff(alarm.astype(np.int8), prepend=0)[cut:] == 1).sum())
     return Calibration(
         threshold=threshold,
         method=method,
         target_false_events_per_1000=asked,
-        achieved_false_events_per_1000=1000 * events / n_windows,
+        achieved_false_events_per_1000=1000 * _events(stretches, cuts, persistence, threshold) / n_windows,
         left_out_windows=n_windows,
         blocks=len(stretches),
     )

@@ -12,13 +12,14 @@ from signal_pipeline.anomaly.arrays import F8, I8
 from signal_pipeline.anomaly.calibration import calibrate, calibrate_on_simulated
 from signal_pipeline.anomaly.covariance import fit_shape
 from signal_pipeline.anomaly.few import simulate_unseen
-from signal_pipeline.anomaly.folds import MAX_FOLDS, split_folds
+from signal_pipeline.anomaly.folds import MAX_FOLDS, before, kept_from, split_folds
 from signal_pipeline.anomaly.reference import Calibration, Reference, Scaler, Shape
 from signal_pipeline.anomaly.scaling import fit_scaler
 from signal_pipeline.anomaly.stream import StreamState, advance
 from signal_pipeline.anomaly.tuning import (
     FALSE_EVENTS_PER_1000,
     FEATURES_PER_FOLD,
+    PERSISTENCES,
     TUNINGS,
     Kind,
     Persistence,
@@ -47,7 +48,7 @@ def fit(
     Raises `ValueError`, naming what is missing, where the windows are too few or hold nothing that varies.
     """
     chosen = TUNINGS[kind] if tuning is None else tuning
-    rule = Persistence() if persistence is None else persistence
+    rule = PERSISTENCES[kind] if persistence is None else persistence
     values = np.asarray(values, dtype=np.float64)
     if values.shape != (len(recordings), len(features)):
         raise ValueError(f"values have the shape {values.shape}, not {(len(recordings), len(features))}")
@@ -91,7 +92,9 @@ def _calibrate(
 ) -> Calibration:
     if few:
         simulated = simulate_unseen(features, values, folds, tuning)
-        return calibrate_on_simulated(simulated, persistence, false_events_per_1000=false_events_per_1000)
+        return calibrate_on_simulated(
+            simulated, persistence, false_events_per_1000=false_events_per_1000, repeats=tuning.frozen
+        )
     left_out = [_score_left_out(features, values, folds, fold, tuning, several=several) for fold in np.unique(folds)]
     return calibrate(left_out, persistence, false_events_per_1000=false_events_per_1000)
 
@@ -104,18 +107,14 @@ def _fit_shape(scaler: Scaler, values: F8, folds: I8, tuning: Tuning, *, several
 
 
 def _score_left_out(features: Sequence[str], values: F8, folds: I8, fold: int, tuning: Tuning, *, several: bool) -> F8:
-    """Scores (n_fold,) of one fold by a model that has seen neither it nor the fold that its stream comes from.
-
-    As in life the stream comes from somewhere: from the fold before (the last one, before the first). Were that one
-    part of the fit, the place where the stream stands would be too familiar, and the threshold too low.
-    """
-    before = folds == (fold - 1) % (int(folds.max()) + 1)
-    out = folds == fold
-    learnt = values[~(out | before)]
+    """Scores (n_fold,) of one fold by a model that has seen neither it nor what is too near. As in life its stream
+    comes from somewhere: from the fold before."""
+    known = ~kept_from(folds, fold, several=several, frozen=tuning.frozen)
+    learnt, earlier = values[known], values[before(folds, fold)]
     scaler = fit_scaler(features, learnt)
-    shape = _fit_shape(scaler, learnt, folds[~(out | before)], tuning, several=several)
+    shape = _fit_shape(scaler, learnt, folds[known], tuning, several=several)
     d = len(scaler.columns)
-    stretch = np.concatenate([values[before], values[out]])
+    stretch = np.concatenate([earlier, values[folds == fold]])
     state = StreamState("", 0, np.zeros(d), np.zeros(d))
     t2, q, *_ = advance(scaler, shape, tuning, state, stretch, settled=len(learnt) if several else 0)
-    return (t2 + q)[int(before.sum()) :]
+    return (t2 + q)[len(earlier) :]

@@ -9,10 +9,12 @@ from typing import Final
 
 import numpy as np
 
-from signal_pipeline.anomaly.arrays import I8
+from signal_pipeline.anomaly.arrays import I8, Bools
 
 MAX_FOLDS: Final = 12
 MIN_WINDOWS: Final = 60
+APART: Final = MAX_FOLDS // 4
+"""So many stretches on either side of one that is left out are not learnt from, where the centre is frozen."""
 
 
 def split_folds(recordings: Sequence[str]) -> I8:
@@ -40,3 +42,21 @@ def split_folds(recordings: Sequence[str]) -> I8:
     folds = np.minimum((middles / n * MAX_FOLDS).astype(np.int64), MAX_FOLDS - 1)
     _, dense = np.unique(folds, return_inverse=True)
     return dense.astype(np.int64)[number]
+
+
+def kept_from(folds: I8, fold: int, *, several: bool, frozen: bool) -> Bools:
+    """The windows (n,) that a model must not have learnt from, if it is to score `fold` as what is to come.
+
+    They are the fold and the one before it, which the stream comes from: were that part of the fit, the place where
+    the stream stands would be too familiar, and the threshold too low. A frozen centre does not go along with the
+    machine, which wanders: between two neighbours that it knows a stretch looks at home, and the future has none. So
+    of a single recording it does not learn what lies within a quarter of its length.
+    """
+    if frozen and not several:
+        return np.asarray(np.abs(folds - fold) <= APART)
+    return np.asarray((folds == fold) | before(folds, fold))
+
+
+def before(folds: I8, fold: int) -> Bools:
+    """The windows (n,) of the fold that a stream comes from when it reaches `fold`; the last one, before the first."""
+    return np.asarray(folds == (fold - 1) % (int(folds.max()) + 1))

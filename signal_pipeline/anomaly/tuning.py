@@ -45,6 +45,11 @@ class Tuning:
         if not (0 < self.min_present <= 1 and 0 < self.leading_share <= 1):
             raise ValueError(f"min_present={self.min_present}, leading_share={self.leading_share}: shares, in (0, 1]")
 
+    @property
+    def frozen(self) -> bool:
+        """Whether the centre stays where the reference has it, wherever the machine wanders."""
+        return self.adaptation == 0 or self.reach == 0
+
 
 @dataclass(frozen=True, slots=True)
 class Persistence:
@@ -90,6 +95,9 @@ STATS: Final = Tuning(
 """The model of the detect pass: a frozen PCA with T² + Q, each window for itself."""
 
 TUNINGS: Final[dict[Kind, Tuning]] = {"stream": STREAM, "stats": STATS}
+
+PERSISTENCES: Final[dict[Kind, Persistence]] = {"stream": Persistence(), "stats": Persistence(k=4, n=7)}
+"""A majority of the last windows. Without an EWMA neighbours differ more, so it is one of more windows."""
 
 FALSE_EVENTS_PER_1000: Final = 1.0
 """How many false events in 1000 healthy windows a calibration asks for."""
