@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from signal_pipeline.errors import CSVLoaderError
 from signal_pipeline.ingest.blocks import Block, blank_line_error
 from signal_pipeline.ingest.layout import CsvLayout
+from signal_pipeline.ingest.quoted_lines import unwrapped_line
 from signal_pipeline.ingest.sources import printable
 
 MAX_NAMED: Final = 10
@@ -82,21 +83,29 @@ def broken_line_error(block: Block, *, layout: CsvLayout, name: str, reported: s
     """The error for the first line of `block` that is no row, or else for what the fast parser `reported`."""
     for row, data in enumerate(block.data.split(b"\n")[:-1], start=block.first_row):
         line = layout.line_of(row)
-        text = data.removesuffix(b"\r").decode("latin-1")
+        whole = data.removesuffix(b"\r")
+        if b"\r" in whole:
+            return CSVLoaderError(f"{name}: line {line} holds a CR without LF; save the file with LF or CRLF line ends")
+        inner = unwrapped_line(whole) if layout.quoted_lines else whole
+        if inner is None:
+            return _quote_error(name, line)
+        text = inner.decode("latin-1")
         if not text.strip(" "):
             return blank_line_error(name, line)
-        if "\r" in text:
-            return CSVLoaderError(f"{name}: line {line} holds a CR without LF; save the file with LF or CRLF line ends")
         try:
             cells = next(csv.reader([text], delimiter=layout.delimiter, strict=True))
         except csv.Error:
-            return CSVLoaderError(f"{name}: line {line} has a quote that is not closed, or text after a closed one")
+            return _quote_error(name, line)
         if len(cells) != layout.n_columns:
             return _ragged_error(name, line, len(cells), layout)
     return CSVLoaderError(
         f"{name}: lines {layout.line_of(block.first_row)} to {layout.line_of(block.first_row + block.n_rows - 1)} "
         f"could not be read: {printable(reported)}"
     )
+
+
+def _quote_error(name: str, line: int) -> CSVLoaderError:
+    return CSVLoaderError(f"{name}: line {line} has a quote that is not closed, or text after a closed one")
 
 
 def _ragged_error(name: str, line: int, found: int, layout: CsvLayout) -> CSVLoaderError:

@@ -67,15 +67,15 @@ def line_blocks(
     for data in _whole_lines(chunks):
         if not data.endswith(b"\n"):
             raise _long_line_error(name, layout.line_of(row))
-        body = data[skip:].rstrip(b" \r\n")
-        n_blank = data.count(b"\n", skip + len(body))
-        if body:
+        written = len(data[skip:].rstrip(b" \r\n"))
+        end = data.index(b"\n", skip + written) + 1 if written else skip
+        n_blank = data.count(b"\n", end)
+        if written:
             if blank_line is not None:
                 raise blank_line_error(name, blank_line)
-            block = _block(body + b"\n", row=row, offset=offset + skip, layout=layout, name=name)
+            block = _block(data[skip:end], row=row, offset=offset + skip, layout=layout, name=name)
             yield block
             row += block.n_rows
-            n_blank -= 1  # the end of the last row
         if n_blank and blank_line is None:
             blank_line = layout.line_of(row)
         offset += len(data)

@@ -16,6 +16,7 @@ from signal_pipeline.errors import CSVLoaderError
 from signal_pipeline.ingest.bad_cells import MAX_NAMED, BadCell, BadCells, broken_line_error, number_in
 from signal_pipeline.ingest.blocks import BLOCK_BYTES, Block
 from signal_pipeline.ingest.layout import CsvLayout
+from signal_pipeline.ingest.quoted_lines import unwrapped
 from signal_pipeline.ingest.side_by_side import side_by_side
 
 # one block is one piece for pyarrow too
@@ -47,14 +48,17 @@ class BlockParser:
 
     def _numbers(self, block: Block) -> NDArray[np.float32] | None:
         """The samples of a block in which nothing is wrong; any thread may ask."""
-        data = self._unquoted(block)
+        data = self._lines(block)
+        if data is None:
+            return None
         # pyarrow would take a lone CR for the end of a row, read "1"2 as 12, and pass over a mark before a number
         quotes = _has_broken_quotes(data, self.layout.delimiter.encode())
-        misread = _has_lone_returns(data) or quotes or data.startswith(BYTE_ORDER_MARK)
+        misread = _has_lone_returns(block.data) or quotes or data.startswith(BYTE_ORDER_MARK)
         return None if misread else self._fast(data, block.n_rows)
 
-    def _unquoted(self, block: Block) -> bytes:
-        return block.data.translate(None, b'"') if self.layout.quoted_lines else block.data
+    def _lines(self, block: Block) -> bytes | None:
+        """The lines as they would stand in any other file; None if a quote stands where none belongs."""
+        return unwrapped(block) if self.layout.quoted_lines else block.data
 
     def _fast(self, data: bytes, n_rows: int) -> NDArray[np.float32] | None:
         """The samples, or None if anything at all is wrong with the block."""
@@ -79,10 +83,10 @@ class BlockParser:
         """The same, cell by cell, with every bad cell noted."""
         import pyarrow as pa
 
-        data = self._unquoted(block)
-        if _has_lone_returns(data):
+        if _has_lone_returns(block.data):
             raise self._broken(block, "carriage returns")
-        if _has_broken_quotes(data, self.layout.delimiter.encode()):
+        data = self._lines(block)
+        if data is None or _has_broken_quotes(data, self.layout.delimiter.encode()):
             raise self._broken(block, "quotes")
         if data.startswith(BYTE_ORDER_MARK):
             raise self._broken(block, "a byte order mark in the middle of the file; were two files joined?")

@@ -42,7 +42,7 @@ class CsvLayout:
     data_offset: int
     header_lines: int
     quoted_lines: bool
-    """A whole line stands in one quoted cell: all quotes of the data are dropped."""
+    """The first line stands in one quoted cell as a whole: so may those of the data (`quoted_lines`)."""
 
     decimal: str = "."
 

@@ -73,6 +73,7 @@ HEADERS = (
     "t,current_R,note,current_S,current_T",
     "current_R;current_S;current_T",
     "current_R\tcurrent_S\tcurrent_T",
+    '"current_R;current_S;current_T"',
     '"current_R","current_S","current_T"',
     " current_R , current_S , current_T ",
     "current_R,current_R,current_S,current_T",
@@ -83,6 +84,8 @@ HEADERS = (
     "'; DROP TABLE raw_signals; --",
     "\x1b[2J,current_S,current_T",
 )
+
+SOUND = HEADERS[:9]
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp037")
 
@@ -111,16 +114,21 @@ def csv_cases(draw: st.DrawFn) -> CsvCase:
 @st.composite
 def good_files(draw: st.DrawFn) -> CsvCase:
     """Every one of these has to be loaded."""
-    header = draw(st.sampled_from(HEADERS[:8]))
-    text = _text(draw, header, cells=GOOD_CELLS, end=draw(st.sampled_from(("\n", "\r\n"))))
+    header = draw(st.sampled_from(SOUND))
+    rows = _rows(draw, header, GOOD_CELLS)
+    dialect = CsvDialect()
+    if _delimiter(header) != "," and draw(st.booleans()):
+        dialect = CsvDialect(decimal=",")
+        rows = [[cell.replace(".", ",") for cell in row] for row in rows]
+    text = _joined(draw, header, rows, draw(st.sampled_from(("\n", "\r\n"))))
     encoding = draw(st.sampled_from(("utf-8", "utf-8-sig")))
-    return CsvCase(text.encode(encoding), CsvDialect(), "good")
+    return CsvCase(text.encode(encoding), dialect, "good")
 
 
 @st.composite
 def hostile_cells(draw: st.DrawFn) -> CsvCase:
     """A sound table with a few cells that are no numbers, or any text whatever."""
-    header = draw(st.sampled_from(HEADERS[:8]))
+    header = draw(st.sampled_from(SOUND))
     rows = _rows(draw, header, GOOD_CELLS)
     bad = (
         st.sampled_from(HOSTILE_CELLS)
@@ -130,7 +138,7 @@ def hostile_cells(draw: st.DrawFn) -> CsvCase:
     for _ in range(draw(st.integers(1, 3))):
         row = draw(st.integers(0, len(rows) - 1))
         rows[row][draw(st.integers(0, len(rows[row]) - 1))] = draw(bad)
-    return CsvCase(_joined(header, rows, "\n").encode("utf-8", "surrogatepass"), CsvDialect(), "cells")
+    return CsvCase(_joined(draw, header, rows, "\n").encode("utf-8", "surrogatepass"), CsvDialect(), "cells")
 
 
 @st.composite
@@ -144,7 +152,7 @@ def odd_tables(draw: st.DrawFn) -> CsvCase:
             row += draw(st.lists(st.sampled_from(GOOD_CELLS), max_size=5))
         else:
             del row[draw(st.integers(0, len(row))) :]
-    text = _joined(header, rows, draw(st.sampled_from(ENDS))) + draw(
+    text = _joined(draw, header, rows, draw(st.sampled_from(ENDS))) + draw(
         st.sampled_from(("", "\n", "\n\n \n", "\n1,2,3", "\x1a"))
     )
     return CsvCase(text.encode(), draw(_dialects()), "tables")
@@ -158,12 +166,13 @@ def other_encodings(draw: st.DrawFn) -> CsvCase:
 
 @st.composite
 def damaged_bytes(draw: st.DrawFn) -> CsvCase:
-    """A good file after a bad disk: bits flipped, pieces lost, doubled, put in."""
-    content = bytearray(draw(good_files()).content)
+    """A good file after a bad disk: bits flipped, pieces lost, doubled, put in; a 2 is one bit from a quote."""
+    good = draw(good_files())
+    content = bytearray(good.content)
     for _ in range(draw(st.integers(1, 4))):
         place = draw(st.integers(0, max(0, len(content) - 1)))
         length = draw(st.integers(1, 30))
-        match draw(st.integers(0, 4)):
+        match draw(st.integers(0, 5)):
             case 0 if content:
                 content[place] ^= 1 << draw(st.integers(0, 7))
             case 1:
@@ -174,9 +183,11 @@ def damaged_bytes(draw: st.DrawFn) -> CsvCase:
                 content[place:place] = draw(
                     st.binary(min_size=1, max_size=8) | st.sampled_from((b"\x00", b"\n", b'"', b"\r"))
                 )
+            case 4 if twos := [k for k, byte in enumerate(content) if byte == ord("2")]:
+                content[draw(st.sampled_from(twos))] ^= 0x10
             case _:
                 del content[place:]
-    return CsvCase(bytes(content), draw(_dialects()), "damage")
+    return CsvCase(bytes(content), draw(st.just(good.dialect) | _dialects()), "damage")
 
 
 @st.composite
@@ -209,14 +220,15 @@ def _dialects() -> st.SearchStrategy[CsvDialect]:
         ("t", "note", None),
     ]
     numbered: list[Columns] = [DEFAULT_NUMBERS, ("2", None, None), ("9", "1", None)]
-    delimiters = st.sampled_from((None, None, ",", ";", "\t"))
-    return st.builds(CsvDialect, st.sampled_from(named), st.just(True), delimiters) | st.builds(
-        CsvDialect, st.sampled_from(numbered), st.just(False), delimiters
-    )
+    marks = st.sampled_from(
+        [(d, ".") for d in (None, None, ",", ";", "\t")] + [(d, ",") for d in (None, ";", "\t")]
+    )  # delimiter and decimal mark
+    columns = st.tuples(st.sampled_from(named), st.just(True)) | st.tuples(st.sampled_from(numbered), st.just(False))
+    return st.builds(lambda head, mark: CsvDialect(*head, *mark), columns, marks)
 
 
 def _text(draw: st.DrawFn, header: str, *, cells: tuple[str, ...], end: str) -> str:
-    return _joined(header, _rows(draw, header, cells), end)
+    return _joined(draw, header, _rows(draw, header, cells), end)
 
 
 def _rows(draw: st.DrawFn, header: str, cells: tuple[str, ...]) -> list[list[str]]:
@@ -228,12 +240,21 @@ def _rows(draw: st.DrawFn, header: str, cells: tuple[str, ...]) -> list[list[str
     return [["1.0", *few[i % len(few)][1:]] if width == 1 else list(few[i % len(few)]) for i in range(n_rows)]
 
 
-def _joined(header: str, rows: list[list[str]], end: str) -> str:
+def _joined(draw: st.DrawFn, header: str, rows: list[list[str]], end: str) -> str:
     delimiter = _delimiter(header)
     lines = [delimiter.join(row) for row in rows]
     if header.startswith('"') and header.count('"') == 2:
-        lines = [f'"{line}"' for line in lines]
+        forms = draw(st.lists(st.sampled_from(("plain", "whole", "cells", "escaped")), min_size=1, max_size=3))
+        lines = [_wrapped(row, delimiter, forms[k % len(forms)]) for k, row in enumerate(rows)]
     return "".join(line + end for line in [header, *lines])
+
+
+def _wrapped(row: list[str], delimiter: str, form: str) -> str:
+    """A row of a file whose header is one quoted cell, in one of the forms that exporters give it."""
+    line = delimiter.join(row)
+    if form == "cells":
+        line = delimiter.join(f'""{cell}""' for cell in row)
+    return {"plain": line, "escaped": '"' + line.replace('"', '""') + '"'}.get(form, f'"{line}"')
 
 
 def _delimiter(header: str) -> str:

@@ -1,7 +1,8 @@
 """A second reading of a CSV, slow and independent of ours: Python's csv and float, the whole text at once.
 
 It shares no code with `signal_pipeline.ingest`, only its limits, and knows the contract: UTF-8 text, one row a line,
-decimal numbers that float32 can hold, an empty cell is a gap, blank lines only at the end. Not here: messages.
+decimal numbers that float32 can hold, an empty cell is a gap, blank lines only at the end; and where the first line is
+one quoted cell, the others are that or have no quote at all. Not here: messages.
 """
 
 import csv
@@ -41,7 +42,9 @@ def read_slowly(content: bytes, dialect: CsvDialect) -> NDArray[np.float32]:
     whole_line_quoted = len(cells) == 1 and first.lstrip().startswith('"') and delimiter in cells[0]
     if whole_line_quoted:
         cells = _split(cells[0], delimiter)
-        lines = [line.replace('"', "") for line in lines]
+        lines = [lines[0], *(_unwrapped(line.removesuffix("\r"), delimiter) for line in lines[1:])]
+        if not dialect.header:
+            lines[0] = _unwrapped(lines[0].removesuffix("\r"), delimiter)
     if len(cells) > MAX_COLUMNS:
         raise NotReadable("too many columns")
     places = _places([cell.strip() for cell in cells], dialect)
@@ -49,7 +52,8 @@ def read_slowly(content: bytes, dialect: CsvDialect) -> NDArray[np.float32]:
     if not rows:
         raise NotReadable("no row")
     return np.array(
-        [[math.nan if place is None else _number(row[place]) for row in rows] for place in places], np.float64
+        [[math.nan if place is None else _number(row[place], dialect.decimal) for row in rows] for place in places],
+        np.float64,
     ).astype(np.float32)
 
 
@@ -63,9 +67,9 @@ def _decoded(line: str) -> str:
 
 def _delimiter(first: str, dialect: CsvDialect) -> str:
     if not dialect.header:
-        return next((d for d in (";", "\t") if d in first), ",")
+        return next((d for d in (";", "\t") if d in first), ";" if dialect.decimal == "," else ",")
     wanted = {column for column in dialect.columns if column is not None}
-    for delimiter in (",", ";", "\t"):
+    for delimiter in {",": (";", "\t"), ".": (",", ";", "\t")}[dialect.decimal]:
         cells = _split(first, delimiter)
         if len(cells) == 1 and first.lstrip().startswith('"'):
             cells = _split(cells[0], delimiter)
@@ -101,6 +105,16 @@ def _row(line: str, delimiter: str, width: int) -> list[str]:
     return cells
 
 
+def _unwrapped(line: str, delimiter: str) -> str:
+    """The text of a line that is one quoted cell; a line without quotes is itself."""
+    if '"' not in line:
+        return line
+    cells = _split(line, delimiter, strict=True)
+    if len(cells) != 1 or not line.startswith('"'):
+        raise NotReadable("quotes within a line")
+    return cells[0]
+
+
 def _split(line: str, delimiter: str, *, strict: bool = False) -> list[str]:
     try:
         (cells,) = csv.reader([line], delimiter=delimiter, strict=strict)
@@ -109,10 +123,12 @@ def _split(line: str, delimiter: str, *, strict: bool = False) -> list[str]:
     return cells
 
 
-def _number(cell: str) -> float:
+def _number(cell: str, decimal: str) -> float:
     cell = cell.strip(" \t")
     if not cell:
         return math.nan
+    if decimal == ",":
+        cell = cell.translate({ord(","): ".", ord("."): "!"})
     if DECIMAL.fullmatch(cell) is None:
         raise NotReadable(f"{cell[:40]!r} is no number")
     value = np.float64(float(cell))

@@ -4,13 +4,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
 from numpy.typing import NDArray
 
 from signal_pipeline.errors import CorruptBlob
 from signal_pipeline.ingest.codec import decode
 from signal_pipeline_tests.hostile.blobs import BlobCase, blob_cases
-from signal_pipeline_tests.hostile.fuzzing import TIMEOUT_SECONDS, counted, fuzzed
+from signal_pipeline_tests.hostile.fuzzing import TIMEOUT_SECONDS, counted, fuzz
 
 
 def outcome(case: BlobCase) -> NDArray[np.float32] | CorruptBlob:
@@ -43,10 +42,8 @@ def test_a_generated_blob_gives_the_claimed_samples_or_is_corrupt(
 ) -> None:
     tally: Counter[str] = Counter()
 
-    @fuzzed(1 / 3)
-    @given(case=blob_cases())
     def hold(case: BlobCase) -> None:
         tally[check(case)] += 1
 
-    hold()
+    fuzz(1 / 3, hold, case=blob_cases())
     request.node.user_properties.append(("said", f"generated blobs, {counted(tally)}"))

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import structlog
-from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sqlalchemy import Engine, text
@@ -16,7 +15,7 @@ from signal_pipeline.ingest import blocks
 from signal_pipeline.ingest.load_report import FileOutcome, FileReport
 from signal_pipeline.settings import IngestSettings
 from signal_pipeline_tests.hostile.csv_files import CsvCase, csv_cases
-from signal_pipeline_tests.hostile.fuzzing import TIMEOUT_SECONDS, counted, fuzzed
+from signal_pipeline_tests.hostile.fuzzing import TIMEOUT_SECONDS, counted, fuzz
 from signal_pipeline_tests.hostile.slow_reading import NotReadable, read_slowly
 from signal_pipeline_tests.ingest.loading import load_one, read_back
 
@@ -99,8 +98,6 @@ def test_a_generated_file_is_loaded_exactly_or_refused_by_name(
     tally: Counter[str] = Counter()
     path = tmp_path.resolve() / "hostile.csv"
 
-    @fuzzed(2 / 3)
-    @given(case=csv_cases(), batch=st.sampled_from((50, 1000)), block=st.sampled_from((100, 1000, BLOCK_BYTES)))
     def hold(case: CsvCase, batch: int, block: int) -> None:
         path.write_bytes(case.content)
         monkeypatch.setattr(blocks, "BLOCK_BYTES", block)
@@ -111,5 +108,6 @@ def test_a_generated_file_is_loaded_exactly_or_refused_by_name(
         tally[f"{case.kind}: {report.outcome.value}" + (f" {report.reason}" if report.reason else "")] += 1
 
     with structlog.testing.capture_logs():
-        hold()
+        batches, block_sizes = st.sampled_from((50, 1000)), st.sampled_from((100, 1000, BLOCK_BYTES))
+        fuzz(2 / 3, hold, case=csv_cases(), batch=batches, block=block_sizes)
     request.node.user_properties.append(("said", f"generated CSV files, {counted(tally)}"))
