@@ -35,6 +35,7 @@ HOURS_DAYS = 7
 TRAINING_WINDOWS = 5000
 EQUIPMENT_SHOWN = 12
 PANELS = (("RMS", "rms", "A"), ("crest factor", "crest", "1"), ("THD", "thd_pct", "%"))
+UNBALANCE = ("I2/I1", "%")
 
 
 def draw_waveform(worker: Worker, signal_id: UUID) -> Drawing | None:
@@ -67,15 +68,22 @@ def draw_spectrum(worker: Worker, signal_id: UUID) -> Drawing | None:
     with worker.engine.connect() as conn:
         diagnosis = pictured.stored_diagnosis(conn, signal_id)
     freqs, levels = spectrum_db(recording.phases, fs=place.sample_rate_hz)
-    remark, slip, pole_pairs = "no sidebands: the file is diagnosed with its last batch", None, None
+    remark, slip, pole_pairs = "no sidebands are marked: the file is diagnosed with its last batch", None, None
     if diagnosis is not None:
         line_freq = diagnosis.line_frequency or line_freq
         slip, pole_pairs = diagnosis.slip, diagnosis.motor.get("pole_pairs")
-        judged = f"severity {diagnosis.severity or 'not judged'}"
-        why = diagnosis.slip_status.replace("_", " ")
-        remark = f"no sidebands: slip is {why} · {judged}" if slip is None else f"slip {100 * slip:.2f} % · {judged}"
+        remark = spectrum_remark(slip, diagnosis.slip_status, diagnosis.severity)
     bands = sidebands(line_freq, slip, pole_pairs)
     return spectrum(_title(place), freqs, levels, line_freq=line_freq, sidebands=bands, remark=remark)
+
+
+def spectrum_remark(slip: float | None, slip_status: str, severity: str | None) -> str:
+    """The line below the title: the slip (pu) whose sidebands are marked, or why none are; and the diagnosis."""
+    from signal_pipeline.pictures.phrases import reason
+
+    judged = "diagnosis: " + (severity or "no verdict")
+    told = f"slip {100 * slip:.2f} %" if slip is not None else f"no sidebands are marked: {reason(slip_status)}"
+    return f"{told} · {judged}"
 
 
 def sidebands(line_freq: float | None, slip: float | None, pole_pairs: int | None) -> "tuple[Sideband, ...]":
@@ -106,7 +114,7 @@ def draw_features(worker: Worker, signal_id: UUID) -> Drawing | None:
     if not starts:
         return None
     panels = [Panel(title, unit, values[:, 3 * i : 3 * i + 3]) for i, (title, _, unit) in enumerate(PANELS)] + [
-        Panel("negative sequence I2/I1", "%", values[:, -1:])
+        Panel(*UNBALANCE, values[:, -1:])
     ]
     return features(_title(place), _seconds(place, starts), panels)
 

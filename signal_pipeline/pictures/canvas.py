@@ -19,6 +19,7 @@ MAX_BYTES: Final = 44_000
 """Of a PNG: as base64 in the metadata of an event it stays below 60 kB."""
 
 WIDTH, HEIGHT, DPI = 8.0, 3.9, 100
+SMALLEST_SPAN = 0.01
 COLOURS_KEPT = (64, 24, 8)
 
 
@@ -37,6 +38,7 @@ def add_axes(figure: Figure, box: tuple[float, float, float, float], *, x: str =
     axes.set_axisbelow(True)
     axes.grid(visible=True, color=GRID, linewidth=0.6)
     axes.tick_params(labelsize=8, colors=INK, length=2.5)
+    axes.ticklabel_format(useOffset=False)  # nobody adds a +2.155e1 in their head
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -44,6 +46,14 @@ def add_axes(figure: Figure, box: tuple[float, float, float, float], *, x: str =
     axes.set_xlabel(x, fontsize=8.5, color=INK, labelpad=2)
     axes.set_ylabel(y, fontsize=8.5, color=INK, labelpad=3)
     return axes
+
+
+def steady_scale(axes: Axes) -> None:
+    """The scale of y spans 1 % of what it shows at least: what hardly changes looks like it, in short numbers."""
+    low, high = axes.get_ylim()
+    lacking = SMALLEST_SPAN * max(abs(low), abs(high)) - (high - low)
+    if lacking > 0:
+        axes.set_ylim(low - lacking / 2, high + lacking / 2)
 
 
 def legend(axes: Axes, *, place: str = "upper right", columns: int = 3, above: bool = False) -> None:
@@ -64,7 +74,8 @@ def legend(axes: Axes, *, place: str = "upper right", columns: int = 3, above: b
 
 
 def note(axes: Axes, text: str) -> None:
-    """A sentence in the middle of axes that have nothing to show."""
+    """A sentence in the middle of axes that have nothing to show, and no numbers beside them."""
+    axes.set_yticks([])
     axes.text(
         0.5,
         0.5,
@@ -96,6 +107,10 @@ def _encoded(image: Image.Image, colours: int) -> bytes:
     buffer = BytesIO()
     image.quantize(colours, method=Image.Quantize.FASTOCTREE).save(buffer, "png")
     return buffer.getvalue()
+
+
+def windows_in_words(n: int) -> str:
+    return f"{n} window" if n == 1 else f"{n} windows"
 
 
 def literal(text: str) -> str:

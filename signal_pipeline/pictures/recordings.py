@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from signal_pipeline.domain import PHASE_NAMES
-from signal_pipeline.pictures.canvas import add_axes, legend, new_sheet, note, png
+from signal_pipeline.pictures.canvas import add_axes, legend, new_sheet, note, png, windows_in_words
 from signal_pipeline.pictures.colours import ALARM, GRID, HIGHLIGHT, LINE, PHASE_COLOURS
 from signal_pipeline.pictures.thinning import F4, F8, envelope, strongest
 
@@ -34,7 +35,7 @@ def waveform(title: str, phases: F4, *, fs: float, windows: Sequence[Window], li
     """
     seconds = phases.shape[1] / fs
     skipped = sum(w.skipped for w in windows)
-    told = f"{seconds:g} s at {fs:g} Hz · {len(windows) - skipped} windows" + (
+    told = f"{seconds:g} s at {fs:g} Hz · {windows_in_words(len(windows) - skipped)}" + (
         f", {skipped} skipped" if skipped else ""
     )
     sheet = new_sheet(title, told)
@@ -99,13 +100,13 @@ def spectrum(
     """
     sheet = new_sheet(title, remark)
     top = min(float(freqs[-1]), HARMONICS_SHOWN * (line_freq or 50.0) * 1.05)
-    wide = add_axes(sheet, (0.07, 0.13, 0.50, 0.64), x="frequency (Hz)", y="level (dBc)")
+    wide = add_axes(sheet, (0.08, 0.13, 0.49, 0.64), x="frequency (Hz)", y="level (dBc)")
     _levels(wide, freqs, levels, 0, top)
     for band in sidebands:
         if line_freq is not None and abs(band.freq - line_freq) > CLOSE_HZ:
-            _mark(wide, band)
+            _mark(wide, band, side="left")
     legend(wide)
-    close = add_axes(sheet, (0.65, 0.13, 0.335, 0.64), x="frequency (Hz)", y="level (dBc)")
+    close = add_axes(sheet, (0.66, 0.13, 0.325, 0.64), x="frequency (Hz)", y="level (dBc)")
     if line_freq is None:
         note(close, "no line frequency was found")
         return png(sheet)
@@ -128,13 +129,15 @@ def _close_up(axes: Axes, freqs: F8, levels: F8, line_freq: float, sidebands: Se
         _mark(axes, band)
 
 
-def _mark(axes: Axes, band: Sideband) -> None:
+def _mark(axes: Axes, band: Sideband, *, side: Literal["left", "right"] = "right") -> None:
+    """A line at `band`, which lies at that side of its name."""
     axes.axvline(band.freq, color=HIGHLIGHT, linewidth=1.1, linestyle=":")
-    axes.text(band.freq, 1, f" {band.name}", rotation=90, fontsize=7, va="top", ha="right", color=LINE)
+    axes.text(band.freq, 1, f" {band.name}", rotation=90, fontsize=7, va="top", ha=side, color=LINE)
 
 
 def _levels(axes: Axes, freqs: F8, levels: F8, low: float, high: float) -> None:
-    part, shown = strongest(freqs, levels, low=low, high=high, columns=COLUMNS)
+    step = float(freqs[1] - freqs[0])  # one point beyond each edge, so that no line ends before it
+    part, shown = strongest(freqs, levels, low=low - step, high=high + step, columns=COLUMNS)
     for name, colour, level in zip(PHASE_NAMES, PHASE_COLOURS, shown, strict=True):
         axes.plot(part, level, color=colour, linewidth=0.8, alpha=0.85, label=name)
     floor = float(np.percentile(shown, 5)) if shown.size else -100.0

@@ -9,7 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 
 from signal_pipeline.domain import PHASE_NAMES
-from signal_pipeline.pictures.canvas import add_axes, legend, literal, new_sheet, note, png
+from signal_pipeline.pictures.canvas import (
+    add_axes,
+    legend,
+    literal,
+    new_sheet,
+    note,
+    png,
+    steady_scale,
+    windows_in_words,
+)
 from signal_pipeline.pictures.colours import ALARM, LINE, PHASE_COLOURS, QUIET
 from signal_pipeline.pictures.thinning import F8
 
@@ -32,13 +41,13 @@ class Panel:
 
 def features(title: str, seconds: F8, panels: Sequence[Panel]) -> bytes:
     """A PNG: each panel's quantity over the windows' starts (s, (n,)), NaN as a gap."""
-    sheet = new_sheet(title, f"{len(seconds)} windows")
+    sheet = new_sheet(title, windows_in_words(len(seconds)))
     columns = 2
     rows = -(-len(panels) // columns)
     for place, panel in enumerate(panels):
         row, column = divmod(place, columns)
         height = 0.74 / rows
-        box = (0.075 + 0.495 * column, 0.12 + 0.76 * (rows - 1 - row) / rows, 0.415, height - 0.09)
+        box = (0.085 + 0.49 * column, 0.12 + 0.76 * (rows - 1 - row) / rows, 0.415, height - 0.09)
         axes = add_axes(sheet, box, y=panel.label, x="start of the window (s)" if row == rows - 1 else "")
         colours = PHASE_COLOURS if panel.values.shape[1] == 3 else (LINE,)
         names = PHASE_NAMES if panel.values.shape[1] == 3 else (panel.quantity,)
@@ -49,7 +58,15 @@ def features(title: str, seconds: F8, panels: Sequence[Panel]) -> bytes:
         elif place == 0:
             legend(axes, above=True)
         axes.margins(x=0.02, y=0.12)
+        steady_scale(axes)
+        _starts(axes, seconds)
     return png(sheet)
+
+
+def _starts(axes: Axes, seconds: F8) -> None:
+    """A single window stands at one time: a scale about it would count hundredths."""
+    if len(seconds) == 1:
+        axes.set_xticks(list(seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +82,15 @@ def scores(
 ) -> bytes:
     """A PNG: `score` (n,) over the windows' starts (s) against `threshold`, and what made the highest one."""
     above = int((score >= threshold).sum())
-    told = f"{above} of {len(score)} windows at or above the threshold of {threshold:.3g}"
+    told = f"{above} of {windows_in_words(len(score))} at or above the threshold of {threshold:.3g}"
     sheet = new_sheet(title, told + (" · warming up, no alarm is raised" if warming else ""))
-    axes = add_axes(sheet, (0.07, 0.14, 0.47, 0.64), x="start of the window (s)", y="score")
+    axes = add_axes(sheet, (0.08, 0.14, 0.46, 0.64), x="start of the window (s)", y="score")
     axes.plot(seconds, score, color=LINE, linewidth=1.1, marker=".", markersize=5, label="score")
     hit = score >= threshold
     if hit.any():
         axes.plot(seconds[hit], score[hit], "o", color=ALARM, markersize=5, label="at or above")
     axes.axhline(threshold, color=ALARM, linewidth=1.3, linestyle="--", label="threshold")
+    _starts(axes, seconds)
     axes.set_ylim(0, 1.15 * max(threshold, float(np.nanmax(score, initial=0.0))))
     legend(axes, above=True)
     bars = add_axes(sheet, (0.73, 0.14, 0.25, 0.64), x="share of the highest score (%)")
@@ -141,6 +159,7 @@ def hours(title: str, past: Hours, *, forecast: Sequence[Band] = (), limit: floa
     locator = AutoDateLocator(maxticks=9)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.xaxis.get_offset_text().set_fontsize(8)
     legend(axes, above=True, columns=4)
     return png(sheet)
 

@@ -14,7 +14,7 @@ from PIL import Image
 from sqlalchemy import Engine
 
 from signal_pipeline.orchestration import plots
-from signal_pipeline.orchestration.drawings import sidebands
+from signal_pipeline.orchestration.drawings import sidebands, spectrum_remark
 from signal_pipeline.orchestration.plots import PICTURED, SIGNAL_IN_SAMPLES, how_many, sample
 from signal_pipeline.processing.batch import Batch, Outcome
 from signal_pipeline.processing.models import train
@@ -187,3 +187,9 @@ def test_training_and_forecasts_show_pictures_too(
     (event,) = issued.get_asset_materialization_events()
     assert event.materialization.metadata["issued"].value == 3
     assert is_picture(event.materialization.metadata["hourly trend of M1"].value)
+
+
+def test_a_spectrum_says_in_plain_words_why_no_sidebands_are_marked() -> None:
+    assert spectrum_remark(0.0243, "ok", "severe") == "slip 2.43 % · diagnosis: severe"
+    without_plate = spectrum_remark(None, "no_motor_data", None)
+    assert without_plate == "no sidebands are marked: the motor's plate is not known · diagnosis: no verdict"
