@@ -1,7 +1,9 @@
 """`signal-pipeline equipment`: what the motors' plates say."""
 
 import csv
-from collections.abc import Mapping
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +16,7 @@ from signal_pipeline.cli.watch import AsJson
 from signal_pipeline.db.diagnostics import store_plates
 from signal_pipeline.errors import SettingsError
 from signal_pipeline.ingest.dialect import DELIMITERS
+from signal_pipeline.ingest.sources import equipment_of, open_csv
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.settings import load_settings
 
@@ -21,6 +24,11 @@ equipment_app = typer.Typer(no_args_is_help=True, help="The motors and their pla
 
 MAX_BYTES = 16 * 2**20
 """A list of motors is small; anything larger is another file."""
+
+MAX_YAML_BYTES = 2**20
+"""Some ten thousand motors; YAML is read a hundred times more slowly than CSV."""
+
+YAML_NULLS = ("", "~", "null", "Null", "NULL")
 
 
 @equipment_app.command("import")
@@ -48,39 +56,71 @@ def import_plates(
 
 
 def read_rows(file: Path) -> list[Mapping[str, Any]]:
-    """The rows of a CSV or YAML file. Raises `SettingsError` if it cannot be read as a table."""
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            raise SettingsError(f"{file}: more than {MAX_BYTES} bytes are no list of motors")
-        text = file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{file} is not UTF-8: save it as UTF-8 text") from error
-    if file.suffix.lower() in (".yaml", ".yml"):
-        return _from_yaml(text, file)
-    lines = text.splitlines()
-    # the delimiters of recordings; a header holds no text in which another one could stand
-    delimiter = max(DELIMITERS, key=(lines[0] if lines else "").count)
-    table = csv.DictReader(lines, delimiter=delimiter, restkey="(more cells than columns)")
-    rows: list[Mapping[str, Any]] = list(table)
+    """The rows of a CSV or YAML file. Raises `SettingsError` or `FileRejected` if it cannot be read as a table."""
+    is_yaml = file.suffix.lower() in (".yaml", ".yml")
+    text = _text_of(file, MAX_YAML_BYTES if is_yaml else MAX_BYTES)
+    rows = _from_yaml(text, file) if is_yaml else _from_csv(text, file)
     if not rows:
         raise SettingsError(f"{file} names no motor: a header is needed, and a row for each")
+    _check_names(rows, file)
+    return rows
+
+
+def _text_of(file: Path, max_bytes: int) -> str:
+    try:
+        with open_csv(file.resolve(strict=True)) as opened:
+            content = opened.read(max_bytes + 1)
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle (Python 3.11, 3.12)
+        raise SettingsError(f"{file} cannot be read: {getattr(error, 'strerror', error)}") from error
+    if len(content) > max_bytes:
+        raise SettingsError(f"{file}: more than {max_bytes} bytes are no list of motors")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{file} is not UTF-8: save it as UTF-8 text") from error
+
+
+def _from_csv(text: str, file: Path) -> list[Mapping[str, Any]]:
+    # the delimiters of recordings; a header holds no text in which another one could stand
+    delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
+    lines = io.StringIO(text, newline="")
+    table = csv.DictReader(lines, delimiter=delimiter, restkey="(more cells than columns)", strict=True)
+    rows: list[Mapping[str, Any]] = []
+    try:
+        for row in table:
+            rows.append(row)  # noqa: PERF402  their number is told
+    except csv.Error as error:
+        raise SettingsError(f"{file}, row {len(rows) + 1} is not CSV: {error}") from error
+    twice = [name for name, n in Counter(table.fieldnames or ()).items() if n > 1]
+    if twice:
+        raise SettingsError(f"{file}: column {twice[0]} stands more than once in the header")
     return rows
 
 
 def _from_yaml(text: str, file: Path) -> list[Mapping[str, Any]]:
     """A list of mappings with `equipment`, or a mapping from equipment to fields."""
-    import yaml
+    from signal_pipeline.cli.plain_yaml import load_plain
 
-    try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{file} is not YAML: {error}") from error
+    found = load_plain(text, file)
     if isinstance(found, dict):
         found = [
             {"equipment": name, **fields} if isinstance(fields, dict) else fields for name, fields in found.items()
         ]
     if not isinstance(found, list) or not found or not all(isinstance(row, dict) for row in found):
         raise SettingsError(f"{file}: a list of motors is needed, or a mapping from equipment to its fields")
-    return found
+    for number, row in enumerate(found, start=1):
+        for name, value in row.items():
+            if isinstance(value, (dict, list)):
+                raise SettingsError(f"{file}, row {number}, column {name}: one value is needed, not several")
+    return [{name: None if value in YAML_NULLS else value for name, value in row.items()} for row in found]
+
+
+def _check_names(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
+    """A motor's name is held to the rule of a recording's equipment; one that is missing is told with the plates."""
+    for number, row in enumerate(rows, start=1):
+        name = next((value for column, value in row.items() if str(column).strip() == "equipment"), None)
+        if name and str(name).strip():
+            try:
+                equipment_of(file, name)
+            except SettingsError as error:
+                raise SettingsError(f"{file}, row {number}: {error}") from error

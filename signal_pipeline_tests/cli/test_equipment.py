@@ -1,5 +1,6 @@
 """`equipment import`: plates from CSV and YAML, refused whole when one value cannot be."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,20 @@ def test_plates_may_be_delimited_like_recordings(engine: Engine, run: Run, tmp_p
     assert plates(engine) == {"pump": (2, 10.0), "fan": (1, None)}
 
 
+def test_a_name_in_yaml_is_what_was_written(engine: Engine, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "motors.yaml").write_text("010: {pole_pairs: 2}\non: {pole_pairs: ~}\n1.10: {rated_current_a: 3}\n")
+    run("equipment", "import", str(tmp_path / "motors.yaml"))
+    assert plates(engine) == {"010": (2, None), "on": (None, None), "1.10": (None, 3.0)}
+
+
+def test_plates_in_a_pipe_a_device_or_a_folder_are_refused_without_waiting(run: Run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "motors.csv")
+    os.mkfifo(tmp_path / "motors.yaml")
+    for place in (tmp_path / "motors.csv", tmp_path / "motors.yaml", Path("/dev/zero")):
+        assert "a pipe or device" in run("equipment", "import", str(place), code=1).stderr
+    assert "a folder" in run("equipment", "import", str(tmp_path), code=1).stderr
+
+
 def test_plates_that_are_not_there_are_an_error_in_words(run: Run, tmp_path: Path) -> None:
     said = run("equipment", "import", str(tmp_path / "none.csv"), code=1).stderr
     assert "cannot be read: No such file or directory" in said
@@ -53,6 +68,23 @@ def test_plates_that_are_not_there_are_an_error_in_words(run: Run, tmp_path: Pat
         (("a.csv", "equipment,pole_pairs\n"), ["no motor"]),
         (("a.yaml", "pump: 3\n"), ["mapping"]),
         (("a.yaml", "{["), ["not YAML"]),
+        (("a.yaml", "[" * 20_000), ["nested too deeply"]),
+        (("a.yaml", "pump: {rated_current_a: 2025-13-45}\n"), ["rated_current_a", "2025-13-45"]),
+        (("a.yaml", f"pump: {{pole_pairs: {'9' * 5000}}}\n"), ["pole_pairs", "not a whole number"]),
+        (("a.yaml", '"a\\0b": {pole_pairs: 2}\n'), ["row 1", "printable"]),
+        (("a.yaml", '"a\\ud800b": {pole_pairs: 2}\n'), ["row 1", "printable"]),
+        (("a.yaml", "- equipment: {a: 1}\n"), ["row 1", "column equipment", "one value"]),
+        (("a.yaml", "- equipment: [a]\n"), ["row 1", "column equipment", "one value"]),
+        (("a.yaml", "- &a {equipment: pump}\n- *a\n"), ["aliases"]),
+        (("a.yaml", "pump: {pole_pairs: 2}\npump: {pole_pairs: 3}\n"), ["more than once"]),
+        (("a.yaml", "#" * 2**20 + "\n"), ["no list of motors"]),
+        (("a.csv", "equipment,pole_pairs\n" + "x" * 200_000 + ",2\n"), ["row 1 is not CSV"]),
+        (("a.csv", 'equipment,pole_pairs\n"pump,2\nfan,2\n'), ["row 1 is not CSV"]),
+        (("a.csv", "equipment,pole_pairs\na\0b,2\n"), ["row 1", "printable"]),
+        (("a.csv", "equipment,pole_pairs\nok,2\n\x1b[2J,2\n"), ["row 2", "printable"]),
+        (("a.csv", f"equipment,pole_pairs\n{'x' * 5000},2\n"), ["row 1", "1 to 120"]),
+        (("a.csv", f"equipment,pole_pairs\npump,{'9' * 5000}\n"), ["row 1", "not a whole number"]),
+        (("a.csv", "equipment,pole_pairs,pole_pairs\npump,2,3\n"), ["pole_pairs stands more than once"]),
     ],
 )
 def test_a_bad_table_is_refused_whole_and_says_where(

@@ -11,6 +11,7 @@ from typing import Any
 from signal_pipeline.errors import SignalPipelineError
 
 MAX_ERRORS = 20
+MAX_SHOWN = 80
 """Errors listed at once; the rest is counted."""
 
 
@@ -126,7 +127,7 @@ def _parse_row(row: Mapping[str, Any]) -> tuple[str, MotorData]:
             except MotorDataError as error:
                 errors.append(f"column {name}: {error}")
             except ValueError:
-                errors.append(f"column {name}: {text!r} is not a {'whole ' if whole else ''}number")
+                errors.append(f"column {name}: {text[:MAX_SHOWN]!r} is not a {'whole ' if whole else ''}number")
     if errors:
         raise MotorDataError("\n".join(errors))
     try:
