@@ -46,7 +46,7 @@ from signal_pipeline.settings import DiagnosisSettings
 
 log = structlog.get_logger(__name__)
 
-DIAGNOSIS_CODE_VERSION = 2
+DIAGNOSIS_CODE_VERSION = 3
 """Raised when the same samples and plate would give another diagnosis."""
 
 Parts = tuple[RecordPart, ...]

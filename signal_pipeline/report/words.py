@@ -30,6 +30,8 @@ REFUSALS = {
     "no_line": "cannot be said: no line frequency carries the current",
     "slip_unknown": "cannot be said: the slip is not known",
     "slip_ambiguous": "cannot be said: two ways to the slip disagree",
+    "sensors": "cannot be said: the currents do not fit together, a sensor may be dead, reversed or set wrong",
+    "clipped": "cannot be said: the current was larger than the recorder's range",
 }
 
 SEVERITIES = ("healthy", "incipient", "moderate", "severe")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signal_pipeline.dsp.diagnosis import rotor, stator
+from signal_pipeline.dsp.diagnosis.clipping import CLIPPED_SHARE, clipped_share
 from signal_pipeline.dsp.diagnosis.findings import (
     Diagnosis,
     Finding,
@@ -20,7 +21,15 @@ from signal_pipeline.dsp.diagnosis.findings import (
     severity_of,
 )
 from signal_pipeline.dsp.diagnosis.motor_data import MotorData
-from signal_pipeline.dsp.diagnosis.record import Line, Stretch, follow_line, longest_stretch, straighten
+from signal_pipeline.dsp.diagnosis.record import (
+    SUPPLY_RANGE,
+    Line,
+    Stretch,
+    follow_line,
+    longest_stretch,
+    straighten,
+)
+from signal_pipeline.dsp.diagnosis.running import starts_up, varies
 from signal_pipeline.dsp.diagnosis.slip import find_slip
 
 MIN_SECONDS = 0.5
@@ -29,12 +38,6 @@ MIN_SAMPLES = 50
 
 OFF_SHARE = 0.05
 """Below this share of the rated current the motor stands still: an idle one draws its magnetising current."""
-
-START_UP_RATIO = 2.0
-"""A start draws several times the running current; twice the level of the last quarter is one."""
-
-UNSTEADY_SPREAD = 0.2
-"""How far the means of four quarters may lie apart, as a share of their mean."""
 
 ROTOR_QUANTITIES = (Quantity.SLIP, Quantity.BROKEN_BAR, Quantity.ECCENTRICITY)
 
@@ -47,12 +50,14 @@ def diagnose(
     present: Sequence[bool] = (True, True, True),
     bands: SeverityBands | None = None,
     max_gap: int = 1,
+    clipped: float | None = None,
 ) -> Diagnosis:
     """All findings of one recording; what cannot be said carries the reason instead of a number.
 
     Parameters: phases float32 (3, n) in amperes, NaN where there is a gap; fs in Hz; the motor's nameplate, as far
     as it is known; which phases were recorded (the others may hold anything); where the severities begin; the
-    longest gap, in samples, that is bridged. Of what longer gaps leave, the longest stretch is looked at.
+    longest gap, in samples, that is bridged; the `clipped_share` of the samples as they were recorded, if these are
+    not. Of what longer gaps leave, the longest stretch is looked at.
     Raises `ValueError` for another shape, a sample rate that is none, or `present` of another length.
     """
     if phases.ndim != 2 or phases.shape[0] != 3 or len(present) != 3:
@@ -60,12 +65,15 @@ def diagnose(
     motor, bands = motor or MotorData(), bands or SeverityBands()
     mask = np.array(present, dtype=bool)
     stretch = longest_stretch(phases, fs=fs, present=mask, max_gap=max_gap)
-    findings = _findings(stretch, motor=motor, all_phases=bool(mask.all()), bands=bands)
+    flat = clipped_share(phases[mask]) if clipped is None else clipped
+    findings = _findings(stretch, motor=motor, all_phases=bool(mask.all()), bands=bands, clipped=flat)
     in_order = sorted(findings, key=lambda finding: tuple(Quantity).index(finding.quantity))
     return Diagnosis(tuple(in_order), stretch.seconds)
 
 
-def _findings(stretch: Stretch, *, motor: MotorData, all_phases: bool, bands: SeverityBands) -> list[Finding]:
+def _findings(
+    stretch: Stretch, *, motor: MotorData, all_phases: bool, bands: SeverityBands, clipped: float
+) -> list[Finding]:
     refusal = _refuse_recording(stretch, motor)
     if refusal is not None:
         return [refused(quantity, *refusal) for quantity in Quantity]
@@ -73,18 +81,16 @@ def _findings(stretch: Stretch, *, motor: MotorData, all_phases: bool, bands: Se
     if line is None:
         return [refused(quantity, FindingStatus.NO_LINE, reason) for quantity in Quantity]
     findings = [_line_frequency(line, motor, bands)]
-    starting = _starts_up(line)
-    if starting is not None:
+    refusal = _refuse_levels(line, clipped)
+    if refusal is not None:
         rest = (quantity for quantity in Quantity if quantity is not Quantity.LINE_FREQUENCY)
-        return findings + [refused(quantity, FindingStatus.START_UP, starting) for quantity in rest]
+        return findings + [refused(quantity, *refusal) for quantity in rest]
     findings.append(_load(line, motor, bands))
     if all_phases:
-        findings.append(stator.unbalance(line, bands))
-        findings.append(stator.interturn(line, bands, reference_pct=motor.reference_i2_i1_pct))
+        findings += stator.sequences(line, bands, reference_pct=motor.reference_i2_i1_pct)
     else:
         detail = "symmetrical components need all three phases"
-        lost = (Quantity.UNBALANCE, Quantity.INTERTURN)
-        findings += [refused(quantity, FindingStatus.MISSING_PHASE, detail) for quantity in lost]
+        findings += [refused(quantity, FindingStatus.MISSING_PHASE, detail) for quantity in stator.SEQUENCES]
     return findings + _rotor_findings(stretch, line, motor, bands)
 
 
@@ -106,10 +112,22 @@ def _refuse_recording(stretch: Stretch, motor: MotorData) -> tuple[FindingStatus
     return None
 
 
+def _refuse_levels(line: Line, clipped: float) -> tuple[FindingStatus, str] | None:
+    """Why nothing but the line frequency can be read, if so."""
+    if clipped >= CLIPPED_SHARE:
+        detail = f"{100 * clipped:.0f} % of the samples lie in flat tops: the recorder's range is too small"
+        return FindingStatus.CLIPPED, detail
+    starting = starts_up(line.envelope, line.alive)
+    return None if starting is None else (FindingStatus.START_UP, starting)
+
+
 def _line_frequency(line: Line, motor: MotorData, bands: SeverityBands) -> Finding:
     if motor.line_freq_hz is None:
         return found(Quantity.LINE_FREQUENCY, line.hz, "strongest line")
     deviation = line.hz - motor.line_freq_hz
+    if abs(deviation) > SUPPLY_RANGE * motor.line_freq_hz:
+        detail = f"{deviation:+.2f} Hz from the plate's {motor.line_freq_hz:g} Hz: a converter, or a wrong plate"
+        return found(Quantity.LINE_FREQUENCY, line.hz, detail)
     severity = severity_of(abs(deviation), bands.line_deviation_hz)
     detail = f"{deviation:+.4f} Hz from the nominal {motor.line_freq_hz:g} Hz"
     return found(Quantity.LINE_FREQUENCY, line.hz, detail, severity=severity)
@@ -119,18 +137,12 @@ def _load(line: Line, motor: MotorData, bands: SeverityBands) -> Finding:
     """Current, not torque: an idle motor draws a third of its rated current."""
     if motor.rated_current_a is None:
         return refused(Quantity.LOAD, FindingStatus.NO_MOTOR_DATA, "rated_current_a is not known")
-    current = float(np.median(line.envelope)) / np.sqrt(2)
+    running = line.steady if line.steady.any() else line.alive
+    current = float(np.median(line.envelope[running])) / np.sqrt(2)
     value = 100 * current / motor.rated_current_a
-    detail = f"{current:.3f} A rms of {motor.rated_current_a:g} A"
+    when = "" if line.alive.all() else f" while it ran, {100 * float(line.alive.mean()):.0f} % of the time"
+    detail = f"{current:.3f} A rms of {motor.rated_current_a:g} A{when}"
     return found(Quantity.LOAD, value, detail, severity=severity_of(value, bands.load_pct))
-
-
-def _starts_up(line: Line) -> str | None:
-    envelope = line.envelope
-    running = float(np.median(envelope[-max(1, envelope.size // 4) :]))
-    if envelope.max() <= START_UP_RATIO * running:
-        return None
-    return f"the current reaches {envelope.max() / max(running, 1e-300):.1f} times that of the last quarter"
 
 
 def _rotor_findings(stretch: Stretch, line: Line, motor: MotorData, bands: SeverityBands) -> list[Finding]:
@@ -163,8 +175,5 @@ def _refuse_rotor(stretch: Stretch, line: Line, motor: MotorData) -> tuple[Findi
             status,
             f"{stretch.seconds:.2f} s; {needed:.1f} s resolve the sidebands of {rotor.REQUIRED_SLIP:.1%} slip",
         )
-    quarters = [float(part.mean()) for part in np.array_split(line.envelope, 4)]
-    spread = (max(quarters) - min(quarters)) / (sum(quarters) / 4)
-    if spread > UNSTEADY_SPREAD:
-        return FindingStatus.UNSTEADY, f"the current's level varies by {100 * spread:.0f} % between quarters"
-    return None
+    unsteady = varies(line.envelope, line.alive)
+    return None if unsteady is None else (FindingStatus.UNSTEADY, unsteady)

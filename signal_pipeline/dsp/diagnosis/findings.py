@@ -31,7 +31,7 @@ UNITS = {
     Quantity.UNBALANCE: "%",
     Quantity.INTERTURN: "%",
 }
-"""Load in % of the rated current, unbalance and inter-turn in % of the positive sequence or the mean phase."""
+"""Load in % of the rated current, unbalance in % of the mean phase, inter-turn in % of the positive sequence."""
 
 
 class FindingStatus(StrEnum):
@@ -57,7 +57,11 @@ class FindingStatus(StrEnum):
     """No line frequency carries the current."""
     SLIP_UNKNOWN = "slip_unknown"
     SLIP_AMBIGUOUS = "slip_ambiguous"
-    """Two ways to the slip disagree."""
+    """Two ways to the slip disagree, or one and the load."""
+    SENSORS = "sensors"
+    """The phases do not go together as those of a motor: a sensor is dead, reversed or set to another range."""
+    CLIPPED = "clipped"
+    """The current left the recorder's range: its tops are flat."""
 
 
 class Severity(StrEnum):

@@ -4,10 +4,13 @@ Here: `Decimator`, the longest finite stretch, and the fundamental's phasors ove
 """
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from signal_pipeline.dsp.diagnosis.running import BLOCK_CYCLES, alive_blocks, phase_slope, without_edges
 
 ANALYSIS_FS = 5000.0
 """Diagnosis looks no higher than the rotor slot harmonics: the rate is brought down to at least this, in Hz."""
@@ -20,9 +23,6 @@ HIGHEST_SHARE = 0.45
 
 CHUNK = 1 << 18
 """Samples filtered at once; bounds the memory above the recording itself."""
-
-BLOCK_CYCLES = 10
-"""Line cycles in a phasor's block: 0.2 s at 50 Hz."""
 
 CARRIER_SHARE = 0.5
 """The fundamental must hold this share of a phase's power, or no line frequency carries the current."""
@@ -84,6 +84,10 @@ class Stretch(NamedTuple):
         return float(self.phases.shape[1] / self.fs)
 
 
+SUPPLY_RANGE = 0.1
+"""Share of the nominal line frequency by which a grid can be off; farther away is another supply."""
+
+
 class Line(NamedTuple):
     """The fundamental of a stretch."""
 
@@ -92,6 +96,10 @@ class Line(NamedTuple):
     """How far `hz` lies above the frequency at which the phasors stand still."""
     phasors: NDArray[np.complex128]
     """(present phases, block): peak amperes, Hann blocks of ten cycles that share half."""
+    alive: NDArray[np.bool_]
+    """Blocks that hold current."""
+    steady: NDArray[np.bool_]
+    """Blocks that hold current of the line's frequency, from beginning to end."""
 
     @property
     def strongest(self) -> int:
@@ -136,29 +144,43 @@ def longest_stretch(phases: NDArray[np.float32], *, fs: float, present: NDArray[
 def follow_line(stretch: Stretch, *, nominal_hz: float | None) -> "tuple[Line | None, str]":
     """The line frequency and its phasors, or None and the reason.
 
-    The strongest line (within 10 % of `nominal_hz` when that is known) is refined by the slope of its phase over
-    the blocks, which reads a steady tone to microhertz. The stretch must hold half a second.
+    The strongest line near `nominal_hz`; where that does not carry the current, or is not known, the strongest of all.
+    It is refined by the slope of its phase over the blocks with current, which reads a steady tone to microhertz. The
+    stretch must hold half a second.
     """
-    from signal_pipeline.dsp.diagnosis.spectra import amplitudes, carrier_of, usable
-
     if nominal_hz is not None and nominal_hz > HIGHEST_SHARE * stretch.fs:
         return None, f"the line frequency of {nominal_hz:g} Hz cannot be seen at {stretch.fs:g} samples a second"
     strongest = int(np.argmax(stretch.phases.std(axis=1)))
-    x = stretch.phases[strongest]
-    tolerance = 0.0 if nominal_hz is None else nominal_hz / 10
-    freq, (amplitude,) = amplitudes(usable(x[None, :]), stretch.fs)
-    hz = carrier_of(freq, amplitude, near_hz=nominal_hz, tolerance_hz=tolerance).hz
-    if not LINE_RANGE_HZ[0] <= hz <= min(LINE_RANGE_HZ[1], HIGHEST_SHARE * stretch.fs):
-        return None, f"the strongest line stands at {hz:.2f} Hz, where no supply is"
-    phasors = _phasors(stretch, hz)
-    share = float(np.mean(np.abs(phasors[strongest]) ** 2) / 2 / np.mean(x**2))
-    if share < CARRIER_SHARE:
-        return None, f"the strongest line, at {hz:.2f} Hz, holds only {100 * share:.0f} % of the current's power"
-    phase = np.unwrap(np.angle(phasors[strongest]))
-    slope = np.polyfit(np.arange(phase.size), phase, 1)[0] if phase.size > 1 else 0.0
-    hop = _block(stretch.fs, hz) // 2
-    offset = float(slope) * stretch.fs / (2 * math.pi * hop)
-    return Line(hz + offset, offset, phasors), ""
+    power = float(np.mean(stretch.phases[strongest] ** 2))
+    reason = ""
+    for hz in _candidates(stretch, strongest, nominal_hz):
+        if not LINE_RANGE_HZ[0] <= hz <= min(LINE_RANGE_HZ[1], HIGHEST_SHARE * stretch.fs):
+            reason = f"the strongest line stands at {hz:.2f} Hz, where no supply is"
+            continue
+        phasors = _phasors(stretch, hz)
+        share = float(np.mean(np.abs(phasors[strongest]) ** 2) / 2 / power)
+        if share >= CARRIER_SHARE:
+            return _line(phasors, hz, strongest, stretch.fs), ""
+        reason = f"the strongest line, at {hz:.2f} Hz, holds only {100 * share:.0f} % of the current's power"
+    return None, reason
+
+
+def _candidates(stretch: Stretch, strongest: int, nominal_hz: float | None) -> Iterator[float]:
+    """Frequencies (Hz) at which the line may stand, in the order in which they are to be tried; the last is global."""
+    from signal_pipeline.dsp.diagnosis.spectra import amplitudes, carrier_of, usable
+
+    freq, (amplitude,) = amplitudes(usable(stretch.phases[strongest][None, :]), stretch.fs)
+    if nominal_hz is not None:
+        yield carrier_of(freq, amplitude, near_hz=nominal_hz, tolerance_hz=SUPPLY_RANGE * nominal_hz).hz
+    yield carrier_of(freq, amplitude, near_hz=None).hz
+
+
+def _line(phasors: NDArray[np.complex128], hz: float, strongest: int, fs: float) -> Line:
+    """The line at about `hz`, from phasors (present phases, block) that turn with what `hz` is off."""
+    alive = alive_blocks(np.sqrt(np.mean(np.abs(phasors) ** 2, axis=0)))
+    slope, at_its_frequency = phase_slope(phasors[strongest], alive)
+    offset = slope * fs / (2 * math.pi * (_block(fs, hz) // 2))
+    return Line(hz + offset, offset, phasors, alive, without_edges(alive) & at_its_frequency)
 
 
 def straighten(stretch: Stretch, line: Line) -> Stretch:
