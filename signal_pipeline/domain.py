@@ -4,6 +4,7 @@ Here: closed lists that the database, the pipeline and its readers must agree on
 `Status` is mirrored by a CHECK constraint, and a test compares the two; the others live in JSON.
 """
 
+from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -12,6 +13,10 @@ PHASES: Final = ("a", "b", "c")
 
 PHASE_NAMES: Final = ("R", "S", "T")
 """The names a person uses for the same three phases."""
+
+
+MAX_AHEAD: Final = timedelta(days=1)
+"""So far ahead of the clock may a recording lie. Clocks are minutes off, zones hours; beyond this it is a mistake."""
 
 
 class Status(StrEnum):

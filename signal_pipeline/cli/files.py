@@ -19,7 +19,7 @@ from signal_pipeline.errors import SettingsError
 from signal_pipeline.ingest.dialect import CsvDialect
 from signal_pipeline.ingest.load_report import FileOutcome, FileReport
 from signal_pipeline.ingest.loader import LoadOptions, load_files
-from signal_pipeline.ingest.recorded_at import parse_time, read_times
+from signal_pipeline.ingest.recorded_at import parse_recorded_at, read_times
 from signal_pipeline.ingest.sources import printable
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.settings import load_settings
@@ -59,7 +59,7 @@ def load_options(
     """What the options of `ingest` and `demo` say. Raises `SettingsError` naming the option that is wrong."""
     if sample_rate is not None and not (math.isfinite(sample_rate) and sample_rate > 0):
         raise SettingsError(f"--sample-rate {sample_rate:g}: samples a second are a finite number above 0")
-    at: datetime | None = None if recorded_at is None else parse_time(recorded_at, place="--recorded-at")
+    at: datetime | None = None if recorded_at is None else parse_recorded_at(recorded_at, place="--recorded-at")
     return LoadOptions(
         equipment=equipment,
         sample_rate_hz=sample_rate,

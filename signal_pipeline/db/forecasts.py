@@ -11,15 +11,18 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from signal_pipeline.db.json_values import clean_json
 from signal_pipeline.db.models import Forecast
+from signal_pipeline.domain import MAX_AHEAD
 
-# Equipment whose newest hour has come since its last issue, with what its plate says.
+# Equipment whose newest hour has come since its last issue, with what its plate says. Hours and issues of the future,
+# which an earlier version may have stored, do not count: nothing would be issued any more until then.
 DUE = text("""
     SELECT e.id, e.name, e.rated_current_a, max(h.hour_start) AS newest
     FROM equipment AS e JOIN hourly_feature_summary AS h ON h.equipment_id = e.id
-    WHERE CAST(:names AS text[]) IS NULL OR e.name = ANY(:names)
+    WHERE (CAST(:names AS text[]) IS NULL OR e.name = ANY(:names)) AND h.hour_start <= now() + :ahead
     GROUP BY e.id, e.name, e.rated_current_a
     HAVING max(h.hour_start) + interval '1 hour'
-           > coalesce((SELECT max(f.issued_at) FROM forecasts AS f WHERE f.equipment_id = e.id), '-infinity')
+           > coalesce((SELECT max(f.issued_at) FROM forecasts AS f WHERE f.equipment_id = e.id
+                             AND f.issued_at <= now() + :ahead + interval '1 hour'), '-infinity')
     ORDER BY e.name
 """)
 
@@ -43,7 +46,7 @@ class Due:
 
 def due(conn: Connection, names: Sequence[str] | None = None) -> list[Due]:
     """The equipment with hours that no forecast has seen."""
-    rows = conn.execute(DUE, {"names": None if names is None else list(names)})
+    rows = conn.execute(DUE, {"names": None if names is None else list(names), "ahead": MAX_AHEAD})
     return [Due(row.id, row.name, row.rated_current_a, row.newest) for row in rows]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from sqlalchemy import Connection, text
 
 from signal_pipeline.db.streams import Position, StreamKey, Windows
+from signal_pipeline.domain import MAX_AHEAD
 
 EQUIPMENT = text(
     "SELECT id, name FROM equipment WHERE CAST(:names AS text[]) IS NULL OR name = ANY(:names) ORDER BY name"
@@ -23,18 +24,26 @@ _WINDOWS = """
     SELECT f.id, f.raw_id, f.window_start, {columns}
     FROM features AS f JOIN raw_signals AS r ON r.id = f.raw_id AND r.equipment_id = f.equipment_id
     WHERE f.equipment_id = :equipment_id AND f.feature_version = :feature_version
-      AND r.processing_status = 'completed'
+      AND f.window_start <= now() + :ahead
       AND (CAST(:start AS timestamptz) IS NULL OR f.window_start >= :start)
       AND (CAST(:end AS timestamptz) IS NULL OR f.window_start < :end)
       AND (CAST(:after AS timestamptz) IS NULL
            OR (f.window_start >= :after
                AND (f.window_start, f.raw_id) > (CAST(:after AS timestamptz), CAST(:after_id AS uuid))))
-      {unscored}
+      {which}
     ORDER BY f.window_start, f.raw_id LIMIT :limit
 """
+_COMPLETED = "AND r.processing_status = 'completed'"
 _UNSCORED = """
+      AND r.processing_status = 'completed'
       AND NOT EXISTS (SELECT 1 FROM anomaly_scores AS s
                       WHERE s.feature_id = f.id AND s.model_kind = :model_kind AND s.model_version = :model_version)
+"""
+
+# What a stream has learnt, or would learn next: of signals in any state. One that is being finished has brought its
+# windows, and one whose re-run failed has kept them.
+_LEARNABLE = """
+      AND (CAST(:barrier AS timestamptz) IS NULL OR f.window_start < :barrier OR f.window_start <= :learnt)
 """
 
 # Scores, events and state of one stream: a replay begins with none of them.
@@ -89,14 +98,29 @@ def read_windows(
     conn: Connection, equipment_id: UUID, wanted: Range, *, after: Position | None = None, limit: int
 ) -> Windows:
     """Up to `limit` windows of completed signals, in (window_start, raw_id) order."""
-    return _read(conn, equipment_id, wanted, after, limit=limit, unscored="", parameters={})
+    return _read(conn, equipment_id, wanted, after, limit=limit, which=_COMPLETED, parameters={})
 
 
 def unscored_windows(
     conn: Connection, key: StreamKey, wanted: Range, *, after: Position | None = None, limit: int
 ) -> Windows:
     """The same, of those that the model of `key` has not scored."""
-    return _read(conn, key.equipment_id, wanted, after, limit=limit, unscored=_UNSCORED, parameters=key.as_dict())
+    return _read(conn, key.equipment_id, wanted, after, limit=limit, which=_UNSCORED, parameters=key.as_dict())
+
+
+def learnable_windows(
+    conn: Connection,
+    equipment_id: UUID,
+    wanted: Range,
+    *,
+    after: Position | None = None,
+    barrier: datetime | None,
+    learnt: datetime | None,
+    limit: int,
+) -> Windows:
+    """Up to `limit` windows of signals in any state: those before `barrier`, or learnt already (up to `learnt`)."""
+    bounds = {"barrier": barrier, "learnt": learnt}
+    return _read(conn, equipment_id, wanted, after, limit=limit, which=_LEARNABLE, parameters=bounds)
 
 
 def _read(
@@ -106,10 +130,10 @@ def _read(
     after: Position | None,
     *,
     limit: int,
-    unscored: str,
+    which: str,
     parameters: dict[str, Any],
 ) -> Windows:
-    statement = text(_WINDOWS.format(columns=", ".join(f"f.{name}" for name in wanted.columns), unscored=unscored))
+    statement = text(_WINDOWS.format(columns=", ".join(f"f.{name}" for name in wanted.columns), which=which))
     where = {
         "equipment_id": equipment_id,
         "feature_version": wanted.feature_version,
@@ -118,6 +142,7 @@ def _read(
         "after": None if after is None else after.window_start,
         "after_id": None if after is None else after.raw_id,
         "limit": limit,
+        "ahead": MAX_AHEAD,
     }
     rows = conn.execute(statement, parameters | where).all()
     values = np.array([row[3:] for row in rows], dtype=np.float64).reshape(len(rows), len(wanted.columns))

@@ -43,14 +43,15 @@ EXPIRED_HOLDERS = text("""
     WHERE lease_expires_at < now() - make_interval(secs => :seconds) GROUP BY claimed_by ORDER BY claimed_by
 """)
 
-# When the newest recording came, not when it was made: an archive that is loaded today is fresh. One step down an
-# index for each equipment.
+# When the last recording came, whatever time it claims: an archive that is loaded today is fresh, and one of the future
+# hides nobody's silence. A row that claims to come later still does not count. One step down an index for
+# each equipment.
 ARRIVALS = text("""
     SELECT e.name, newest.created_at,
            CAST(extract(epoch FROM now() - newest.created_at) AS double precision) AS seconds
     FROM (SELECT id, name FROM equipment ORDER BY name LIMIT :n) AS e
     CROSS JOIN LATERAL (SELECT r.created_at FROM raw_signals AS r WHERE r.equipment_id = e.id
-                        ORDER BY r.recorded_at DESC LIMIT 1) AS newest
+                        AND r.created_at <= statement_timestamp() ORDER BY r.created_at DESC LIMIT 1) AS newest
     ORDER BY newest.created_at, e.name
 """)
 
@@ -77,7 +78,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """When the newest recording of an equipment was loaded, and how many seconds ago that was."""
+    """When a recording of an equipment was last loaded, and how many seconds ago that was."""
 
     equipment: str
     at: datetime

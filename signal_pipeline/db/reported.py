@@ -24,7 +24,7 @@ COUNTS = text("""
     SELECT count(*) FILTER (WHERE processing_status = 'completed') AS completed,
            count(*) FILTER (WHERE processing_status = 'failed') AS failed,
            count(*) FILTER (WHERE processing_status IN ('pending', 'processing')) AS waiting,
-           max(recorded_at) AS newest
+           max(recorded_at) FILTER (WHERE recorded_at <= now() + interval '1 day') AS newest
     FROM raw_signals WHERE equipment_id = :id AND recorded_at >= :start AND recorded_at < :end
 """)
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from signal_pipeline.db.json_values import clean_json
-from signal_pipeline.domain import PHASES
+from signal_pipeline.domain import MAX_AHEAD, PHASES
 from signal_pipeline.errors import ValidationFailed
 
 
@@ -37,6 +37,8 @@ class StoredSignal:
     file_hash: str | None
     sample_rate_hz: float | None
     recorded_at: datetime
+    read_at: datetime
+    """The database's clock when the row was read: nothing was recorded much later (`latest`)."""
     first_row: int
     lead_in: int
     samples_count: int | None
@@ -54,12 +56,17 @@ class StoredSignal:
         """New rows of this signal, lead-in not counted."""
         return None if self.samples_count is None else self.samples_count - self.lead_in
 
+    @property
+    def latest(self) -> datetime:
+        """Whatever is said to be recorded after this is not believed."""
+        return self.read_at + MAX_AHEAD
+
 
 # A time that Python has no form for (before Christ, infinity) would be an error of the driver, without a name.
 LOAD = text("""
     SELECT r.id, r.equipment_id, r.source_id, r.file_name, r.file_hash, r.sample_rate_hz, r.first_row,
            CASE WHEN r.recorded_at >= '1970-01-01 UTC' AND r.recorded_at < '2200-01-01 UTC' THEN r.recorded_at END
-               AS recorded_at, CAST(r.recorded_at AS text) AS recorded_at_text,
+               AS recorded_at, CAST(r.recorded_at AS text) AS recorded_at_text, clock_timestamp() AS read_at,
            r.lead_in, r.samples_count, r.crc32_a, r.crc32_b, r.crc32_c, r.meta,
            s.path AS source_path, s.sha256 AS source_sha256, s.n_rows AS source_rows, s.dialect AS source_dialect
     FROM raw_signals AS r LEFT JOIN sources AS s ON s.id = r.source_id WHERE r.id = :id
@@ -122,6 +129,7 @@ def load_signal(conn: Connection, signal_id: UUID) -> StoredSignal:
         file_hash=row.file_hash,
         sample_rate_hz=row.sample_rate_hz,
         recorded_at=row.recorded_at,
+        read_at=row.read_at,
         first_row=row.first_row,
         lead_in=row.lead_in,
         samples_count=row.samples_count,

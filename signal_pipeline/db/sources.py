@@ -140,6 +140,11 @@ FINISH_SIGNALS = text(f"""
 """)  # noqa: S608  column names are ours
 
 
+def clock(conn: Connection) -> datetime:
+    """What time it is at the database, whose clock is one for all hosts."""
+    return conn.execute(text("SELECT clock_timestamp()")).scalar_one()  # type: ignore[no-any-return]
+
+
 def source_id(sha256: str) -> UUID:
     """The id of the file with this content (SHA-256, hex)."""
     return uuid5(NAMESPACE, sha256)

@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from signal_pipeline.catalogue import COLUMNS
 from signal_pipeline.db.json_values import clean_json
 from signal_pipeline.db.models import AnomalyEvent, AnomalyState
+from signal_pipeline.domain import MAX_AHEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,7 @@ BARRIER = text("""
       AND (meta -> 'features' ->> 'version') IS DISTINCT FROM :feature_version
 """)
 
+# A window of the future, which an earlier version may have stored, would make everything that comes until then late.
 # Signals that were finished before the model existed are not of its stream (`detect` scores them), except those that
 # this batch was asked to score.
 # The equipment is the same on both sides; said twice, a motor's signals are found by their index, too.
@@ -124,7 +126,7 @@ _NEXT = """
     (CAST(:after AS timestamptz) IS NULL
      OR (f.window_start >= :after
          AND (f.window_start, f.raw_id) > (CAST(:after AS timestamptz), CAST(:after_id AS uuid))))
-    AND (CAST(:barrier AS timestamptz) IS NULL OR f.window_start < :barrier)
+    AND (CAST(:barrier AS timestamptz) IS NULL OR f.window_start < :barrier) AND f.window_start <= now() + :ahead
     AND (r.finalized_at IS NULL OR r.finalized_at >= :since OR f.raw_id = ANY(:ids))
 """
 _LATE = """
@@ -210,6 +212,7 @@ def next_windows(
         "after_id": None if after is None else after.raw_id,
         "barrier": barrier,
         "since": since,
+        "ahead": MAX_AHEAD,
     }
     return _windows(conn, key, wanted, which=_NEXT, parameters=where | {"limit": limit})
 

@@ -28,7 +28,7 @@ from signal_pipeline.ingest.csv_reader import sha256_of
 from signal_pipeline.ingest.dialect import CsvDialect
 from signal_pipeline.ingest.file_batches import changed, grid_of_rate, store_batches
 from signal_pipeline.ingest.load_report import FileOutcome, FileReport, report_kept, report_known, report_replaced
-from signal_pipeline.ingest.recorded_at import RecordedAt, recorded_at
+from signal_pipeline.ingest.recorded_at import RecordedAt, check_not_ahead, recorded_at
 from signal_pipeline.ingest.sources import CsvSource, Discovery, discover, equipment_of, printable
 from signal_pipeline.settings import FeatureSettings, IngestSettings
 
@@ -182,6 +182,7 @@ class _Loader:
         sources.put_source(conn, row, dialect=self.options.dialect.to_json())
         try:
             with conn.begin_nested():
+                check_not_ahead(file.recorded, now=sources.clock(conn))
                 return self._store_batches(conn, file, row)
         except (SQLAlchemyError, FileRejected, OSError):
             raise

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from signal_pipeline.domain import RejectionReason
-from signal_pipeline.errors import FileRejected, SettingsError
+from signal_pipeline.domain import MAX_AHEAD, RejectionReason
+from signal_pipeline.errors import FileRejected, SettingsError, ValidationFailed
 from signal_pipeline.ingest.sources import CsvSource, open_csv, printable
 
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,10 +45,11 @@ def recorded_at(
 ) -> RecordedAt:
     """`explicit`, else the file's entry in `times`, else a timestamp in its name, else its mtime.
 
-    Raises `SettingsError` for an explicit time, and `FileRejected` for an mtime, outside 1970..2200.
+    Raises `SettingsError` for an explicit time outside 1970..2200 or in the future, and `FileRejected` for an mtime
+    outside 1970..2200. A name and the file system may speak of the future; `check_not_ahead` says so.
     """
     if explicit is not None:
-        return RecordedAt(_sane(explicit, "--recorded-at"), "argument")
+        return RecordedAt(_past(_sane(explicit, "--recorded-at"), "--recorded-at"), "argument")
     if times is not None and file.path.name in times:
         return RecordedAt(times[file.path.name], "times")
     if (named := time_in_name(file.path.name)) is not None:
@@ -62,6 +63,24 @@ def recorded_at(
             reason=RejectionReason.UNREADABLE,
         )
     return RecordedAt(EARLIEST + timedelta(seconds=seconds, microseconds=nanoseconds // 1000), "mtime")
+
+
+def check_not_ahead(recorded: RecordedAt, *, now: datetime) -> None:
+    """Raise `ValidationFailed` for a time more than a day ahead of `now`: all that comes until then would be late.
+
+    Nothing better is guessed: a clock that writes such a name or date is as wrong in the next file.
+    """
+    if recorded.at > now + MAX_AHEAD:
+        says = "its name says" if recorded.source == "file_name" else "it was last changed"
+        raise ValidationFailed(
+            f"{says} {recorded.at.isoformat()}, and that is in the future (now: {now.isoformat(timespec='seconds')}); "
+            "give the time of the record with --recorded-at or --times"
+        )
+
+
+def parse_recorded_at(text: str, *, place: str) -> datetime:
+    """`parse_time` of a recording: raises `SettingsError`, too, for a time more than a day ahead of this clock."""
+    return _past(parse_time(text, place=place), place)
 
 
 def parse_time(text: str, *, place: str) -> datetime:
@@ -112,10 +131,16 @@ def read_times(path: Path) -> dict[str, datetime]:
                 raise SettingsError(f"{place}: a file name and a time are needed")
             if file_name in times:
                 raise SettingsError(f"{place}: {printable(file_name)} stands there twice")
-            times[file_name] = parse_time(text, place=place)
+            times[file_name] = parse_recorded_at(text, place=place)
     except (UnicodeDecodeError, csv.Error) as error:
         raise SettingsError(f"--times {name} is not a CSV in UTF-8: {error}") from error
     return times
+
+
+def _past(at: datetime, place: str) -> datetime:
+    if at > datetime.now(UTC) + MAX_AHEAD:
+        raise SettingsError(f"{place}: {at.isoformat()} is in the future; a recording was made in the past")
+    return at
 
 
 def _sane(at: datetime, place: str) -> datetime:

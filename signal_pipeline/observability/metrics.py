@@ -133,7 +133,7 @@ def families(found: Reading) -> Iterator[Metric]:
     yield from _histograms(found)
     equipment = GaugeMetricFamily(
         f"{PREFIX}equipment_last_data_timestamp_seconds",
-        "When the newest recording of an equipment was loaded.",
+        "When a recording of an equipment was last loaded.",
         labels=["equipment"],
     )
     for name, loaded in found.equipment.items():

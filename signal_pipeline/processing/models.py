@@ -7,6 +7,7 @@ What a person asks for, by command or as a Dagster job; signals that pass are sc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import numpy as np
@@ -26,11 +27,20 @@ from signal_pipeline.db.history import (
     find_equipment,
     first_of_last,
     forget_stream,
+    learnable_windows,
     read_windows,
     unscored_windows,
 )
 from signal_pipeline.db.proposals import decide, open_proposals
-from signal_pipeline.db.streams import Position, StreamKey, Windows, lock_stream, write_scores
+from signal_pipeline.db.streams import (
+    Position,
+    StreamKey,
+    Windows,
+    lock_stream,
+    read_barrier,
+    read_state,
+    write_scores,
+)
 from signal_pipeline.errors import ManifestError
 from signal_pipeline.processing.signal_work import current_version
 from signal_pipeline.processing.streams import Stream, fresh_state, learn, new_scores
@@ -212,7 +222,8 @@ def _detect(worker: Worker, one: Stream, wanted: Range) -> Rescored:
 def rescore(worker: Worker, *, equipment: Sequence[str]) -> dict[str, Rescored]:
     """Replay the stored windows of each equipment in time order, as if none had ever been late.
 
-    One transaction an equipment, under its stream's lock: readers see the old scores, then the new ones.
+    One transaction an equipment, under its stream's lock: readers see the old scores, then the new ones. Signals whose
+    run is under way and those whose re-run failed take part with the windows that they have stored.
     """
     models = _require_models(worker)
     wanted = Range(models.features, models.feature_version)
@@ -225,10 +236,20 @@ def rescore(worker: Worker, *, equipment: Sequence[str]) -> dict[str, Rescored]:
 def _rescore(worker: Worker, models: Models, one: Stream, wanted: Range) -> Rescored:
     with worker.engine.begin() as conn:
         lock_stream(conn, one.key)
+        known = read_state(conn, one.key)
+        learnt = known.position.window_start if known is not None and known.position is not None else None
+        # As scoring does, up to the first signal that has yet to bring its windows: from there on whoever finishes it
+        # goes on. But what was learnt already must not lose its score, and a stream that is new takes all there is.
+        barrier = None
+        if learnt is not None:
+            barrier = read_barrier(conn, one.key.equipment_id, feature_version=wanted.feature_version)
+        next_ones = partial(
+            learnable_windows, conn, one.key.equipment_id, wanted, barrier=barrier, learnt=learnt, limit=CHUNK
+        )
         forget_stream(conn, one.key)
         state = fresh_state(models, one.reference)
         count = 0
-        while len(windows := read_windows(conn, one.key.equipment_id, wanted, after=state.position, limit=CHUNK)):
+        while len(windows := next_ones(after=state.position)):
             state = learn(conn, one, state, windows)
             count += len(windows)
         anomalies = count_anomalies(conn, one.key)

@@ -88,9 +88,11 @@ class Backfilled:
 def validate_signal(worker: Worker, signal_id: UUID, progress: Progress) -> Validated:
     """Load and validate. Raises a `SignalError` that says what is wrong, and where."""
     signal = retrying(lambda: _load_row(worker, signal_id))
+    _check_start(signal)
     recording = load_recording(signal, worker.settings.ingest)
     progress.enter(Stage.VALIDATE)
     grid = _grid(signal, worker.settings.features)
+    _check_end(signal, grid, n_samples=recording.n_samples)
     _check_lead_in(signal, grid, n_samples=recording.n_samples)
     max_gap = max_gap_samples(grid.fs, worker.settings.features.max_gap_ms)
     summary = validate_record(
@@ -185,6 +187,26 @@ def _grid(signal: StoredSignal, settings: FeatureSettings) -> WindowGrid:
         return WindowGrid.for_rate(fs, window_ms=settings.window_ms, overlap=settings.window_overlap)
     except ValueError as error:
         raise ValidationFailed(f"sample_rate_hz: {error}") from error
+
+
+def _check_start(signal: StoredSignal) -> None:
+    """A time in the future would make everything that its motor sends until then late (docs/decisions/0106)."""
+    if signal.recorded_at > signal.latest:
+        raise ValidationFailed(
+            f"recorded_at is {signal.recorded_at.isoformat()}, in the future: the database's clock says "
+            f"{signal.read_at.isoformat(timespec='seconds')}; set the time of the record"
+        )
+
+
+def _check_end(signal: StoredSignal, grid: WindowGrid, *, n_samples: int) -> None:
+    """The same of the signal's last row, which lies later: a file of days that is dated today, or a senseless place."""
+    last_row = signal.first_row - signal.lead_in + n_samples
+    if last_row / grid.fs > (signal.latest - signal.recorded_at).total_seconds():
+        raise ValidationFailed(
+            f"row {last_row} at {grid.fs:g} Hz, in a record that begins at {signal.recorded_at.isoformat()}, lies in "
+            f"the future: the database's clock says {signal.read_at.isoformat(timespec='seconds')}; set the time of "
+            "the record, or its rate"
+        )
 
 
 def _check_lead_in(signal: StoredSignal, grid: WindowGrid, *, n_samples: int) -> None:

@@ -40,6 +40,8 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "a lead-in beyond its samples": ({"lead_in": 2**31 - 1, "first_row": 2**40}, "validation_failed"),
     "a row at the end of the world": ({"first_row": 2**63 - 1}, "validation_failed"),
     "the year 9999": ({"recorded_at": "9999-12-31T23:59:59.9+00:00"}, "validation_failed"),
+    "the year 2099": ({"recorded_at": "2099-01-01T00:00:00+00:00"}, "validation_failed"),
+    "a last row in ten years": ({"first_row": 315_360_000_000, "lead_in": 999}, "validation_failed"),
     "the year 1": ({"recorded_at": "0001-01-01T00:00:00+00:00"}, "validation_failed"),
     "loaded in the year 1": ({"created_at": "0001-01-01T00:00:00+00:00", "sample_rate_hz": 0.0}, "validation_failed"),
     "loaded in the year 9999": ({"created_at": "9999-12-31T23:59:59.9+00:00", "samples_count": 0}, "corrupt_blob"),

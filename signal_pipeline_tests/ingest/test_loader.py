@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,30 @@ def test_the_time_of_a_recording_comes_from_the_person_the_list_or_the_file(
         (at + timedelta(hours=1), "times"),
         (datetime.fromtimestamp(1_700_000_000, UTC), "mtime"),
     ]
+
+
+def test_a_time_in_the_future_fails_a_file_that_claims_it_and_a_person_can_say_better(
+    engine: Engine, write_csv: WriteCsv
+) -> None:
+    paths = [write_csv(csv_of(samples_of(110, seed=n)), name) for n, name in enumerate(FUTURE)]
+    os.utime(paths[1], (4_070_908_800, 4_070_908_800))
+    for report, said in zip(load(engine, *paths), FUTURE.values(), strict=True):
+        assert (report.outcome, report.reason) == (FileOutcome.FAILED, FailureReason.VALIDATION_FAILED)
+        assert f"{said} 2099-01-01T00:00:00+00:00, and that is in the future" in report.message
+        assert "--recorded-at or --times" in report.message
+    loaded = load(engine, *paths, times=dict.fromkeys(FUTURE, NOON))
+    assert {report.outcome for report in loaded} == {FileOutcome.NEW}
+    assert {row.recorded_at for row in signals(engine)} == {NOON}
+
+
+FUTURE = {"20990101_000000.csv": "its name says", "motor.csv": "it was last changed"}
+
+
+def test_a_clock_that_is_minutes_fast_fails_no_file(engine: Engine, write_csv: WriteCsv) -> None:
+    path = write_csv(csv_of(samples_of(110)))
+    ahead = time.time() + 1800
+    os.utime(path, (ahead, ahead))
+    assert load_one(engine, path).outcome is FileOutcome.NEW
 
 
 def test_one_time_for_several_files_is_refused_before_any_is_loaded(engine: Engine, write_csv: WriteCsv) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from signal_pipeline.domain import RejectionReason
 from signal_pipeline.errors import FileRejected, SettingsError
-from signal_pipeline.ingest.recorded_at import parse_time, read_times, recorded_at, time_in_name
+from signal_pipeline.ingest.recorded_at import parse_recorded_at, parse_time, read_times, recorded_at, time_in_name
 from signal_pipeline.ingest.sources import CsvSource
 
 NOON = datetime(2025, 8, 25, 12, tzinfo=UTC)
@@ -111,6 +111,19 @@ def test_a_senseless_time_is_refused_where_it_stands(text: str) -> None:
 def test_an_argument_outside_the_bounds_is_refused(year: int) -> None:
     with pytest.raises(SettingsError, match=r"1970\.\.2200"):
         recorded_at(source("m.csv"), explicit=datetime(year, 1, 1, tzinfo=timezone(timedelta(hours=5))))
+
+
+def test_a_time_in_the_future_is_refused_where_a_person_says_it(tmp_path: Path) -> None:
+    soon = datetime.now(UTC) + timedelta(days=2)
+    with pytest.raises(SettingsError, match=r"--recorded-at: .* is in the future"):
+        recorded_at(source("m.csv"), explicit=soon)
+    with pytest.raises(SettingsError, match=r"--recorded-at: 2099-01-01.* is in the future"):
+        parse_recorded_at("2099-01-01", place="--recorded-at")
+    path = tmp_path / "times.csv"
+    path.write_text("file_name,recorded_at\na.csv,2025-08-25\nb.csv,2099-01-01\n")
+    with pytest.raises(SettingsError, match=r"times\.csv, line 3: 2099-01-01.* is in the future"):
+        read_times(path)
+    assert parse_time("2099-01-01", place="--to") == datetime(2099, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("seconds", [-1, -62_135_596_800, 7_258_118_400, 253_402_300_800])

@@ -117,6 +117,22 @@ TOO_MANY_EVENTS = """
 """
 
 
+@pytest.mark.usefixtures("processed")
+def test_a_recording_of_the_future_hides_no_silence_and_makes_none(
+    engine: Engine, definitions: Definitions, instance: DagsterInstance
+) -> None:
+    latest = "(SELECT id FROM raw_signals ORDER BY recorded_at LIMIT 1)"
+    change(
+        engine,
+        "UPDATE raw_signals SET recorded_at = '2099-01-01', created_at = now() - interval '25 hours' "
+        f"WHERE id = {latest}",
+    )
+    assert verdicts(definitions, instance)["every_equipment_sends"].passed
+    change(engine, "UPDATE raw_signals SET created_at = now() - interval '25 hours'")
+    change(engine, f"UPDATE raw_signals SET created_at = '2099-01-01' WHERE id = {latest}")
+    assert not verdicts(definitions, instance)["every_equipment_sends"].passed
+
+
 def test_every_check_has_something_to_find_here() -> None:
     assert {*SPOILED, "alarms_are_as_rare_as_asked"} == NAMES
 

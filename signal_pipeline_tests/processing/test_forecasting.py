@@ -12,7 +12,7 @@ from signal_pipeline.processing.forecasting import forecast_due
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.read import load_forecasts
 from signal_pipeline.settings import Settings
-from signal_pipeline_tests.signals import MIDNIGHT
+from signal_pipeline_tests.signals import MIDNIGHT, change
 
 
 @pytest.fixture
@@ -66,6 +66,17 @@ def test_each_issue_is_kept_and_nothing_is_issued_without_a_new_hour(engine: Eng
     forecast_due(worker)
     frame = load_forecasts(engine=engine)
     assert frame[frame["quantity"] == "rms_a"].groupby("issued_at").size().tolist() == [24, 24]
+
+
+def test_an_hour_of_the_future_stops_no_forecast(engine: Engine, worker: Worker) -> None:
+    """Databases of before recordings of the future were refused hold such hours, and the forecasts they gave."""
+    future = 24 * 365 * 70
+    add_hours(engine, "pump", range(24 * 12))
+    add_hours(engine, "pump", range(future, future + 1))
+    assert forecast_due(worker)["pump"].issued == ("rms_a", "rms_b")
+    change(engine, "UPDATE forecasts SET issued_at = '2099-01-01'")
+    assert forecast_due(worker)["pump"].issued == ("rms_a", "rms_b")
+    assert forecast_due(worker) == {}
 
 
 def test_an_error_is_counted_and_the_next_equipment_has_its_turn(engine: Engine, worker: Worker) -> None:

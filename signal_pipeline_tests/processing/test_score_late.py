@@ -1,6 +1,6 @@
 """Recordings that come after a newer one was learnt: scored and not learnt, and the same whoever does it, and when."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,9 +11,10 @@ from signal_pipeline.processing.batch import Batch
 from signal_pipeline.processing.extract import extract_batch
 from signal_pipeline.processing.models import rescore
 from signal_pipeline.processing.run import run_batch
+from signal_pipeline.processing.score import score_batch
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline_tests.processing.minutes import FAULTY, HEALTHY, NEW, add, dump, forget, trained_worker, work_off
-from signal_pipeline_tests.signals import MIDNIGHT, statuses
+from signal_pipeline_tests.signals import MIDNIGHT, change, failure, statuses
 
 
 @pytest.fixture
@@ -43,6 +44,108 @@ def test_a_late_recording_is_scored_but_not_learnt_and_a_replay_puts_it_in_its_p
         )
     assert rescore(worker, equipment=["M1"])["M1"].windows == 28
     assert dump(engine) == in_order
+
+
+def test_a_recording_of_the_future_is_refused_and_silences_nobody(engine: Engine, worker: Worker) -> None:
+    add(engine, NEW[:4])
+    work_off(worker)
+    expected = dump(engine)
+    forget(engine)
+    (wrong,) = add(engine, [NEW[10]])
+    change(engine, "UPDATE raw_signals SET recorded_at = '2099-01-01' WHERE id = :id", id=wrong)
+    work_off(worker)
+    said = failure(engine, wrong)
+    assert (said["reason"], statuses(engine)[wrong]) == ("validation_failed", "failed")
+    assert "2099-01-01T00:00:00+00:00" in said["message"]
+    add(engine, NEW[:4])
+    work_off(worker)
+    assert dump(engine) == expected
+
+
+def test_a_clock_that_is_minutes_fast_fails_nothing(engine: Engine, worker: Worker) -> None:
+    (ahead,) = add(engine, [NEW[0]])
+    change(engine, "UPDATE raw_signals SET recorded_at = now() + interval '30 minutes' WHERE id = :id", id=ahead)
+    work_off(worker)
+    assert statuses(engine)[ahead] == "completed"
+
+
+def test_a_stream_that_a_recording_of_the_future_had_moved_is_put_right_by_a_replay(
+    engine: Engine, worker: Worker
+) -> None:
+    """Databases of before the check hold such windows: completed, and learnt from."""
+    add(engine, NEW[:4])
+    work_off(worker)
+    rescore(worker, equipment=["M1"])
+    expected = dump(engine)
+    forget(engine)
+    (wrong, *_) = add(engine, [NEW[10], *NEW[:2]])
+    work_off(worker)
+    future = datetime(2099, 1, 1, tzinfo=UTC)
+    change(engine, "UPDATE features SET window_start = :at WHERE raw_id = :id AND id = "
+           "(SELECT max(id) FROM features WHERE raw_id = :id)", at=future, id=wrong)  # fmt: skip
+    change(engine, "DELETE FROM features WHERE raw_id = :id AND window_start <> :at", at=future, id=wrong)
+    change(engine, "UPDATE anomaly_states SET last_window_start = :at, last_raw_id = :id", at=future, id=wrong)
+    rescore(worker, equipment=["M1"])
+    add(engine, NEW[2:4])
+    work_off(worker)
+    assert dump(engine) == expected
+
+
+def begun(worker: Worker, batch: Batch) -> None:
+    """The first two steps of a run: what is left is to finish the signals."""
+    extract_batch(worker, batch, True)
+    score_batch(worker, batch, batch.signal_ids)
+
+
+def test_a_replay_keeps_the_scores_of_a_signal_whose_run_is_under_way(engine: Engine, worker: Worker) -> None:
+    add(engine, NEW[:3])
+    work_off(worker)
+    rescore(worker, equipment=["M1"])
+    expected = dump(engine)
+    forget(engine)
+    add(engine, NEW[:2])
+    work_off(worker)
+    add(engine, NEW[2:3])
+    under_way = claim_one(worker)
+    begun(worker, under_way)
+    rescore(worker, equipment=["M1"])
+    assert dump(engine) == expected
+    run_batch(worker, under_way)
+    assert set(statuses(engine).values()) == {"completed"}
+    assert dump(engine) == expected
+
+
+def test_a_replay_keeps_the_scores_of_a_signal_whose_new_run_failed(engine: Engine, worker: Worker) -> None:
+    ids = add(engine, NEW[:3])
+    work_off(worker)
+    rescore(worker, equipment=["M1"])
+    expected = dump(engine)
+    change(engine, "UPDATE raw_signals SET processing_status = 'pending' WHERE id = :id", id=ids[1])
+    change(engine, "UPDATE raw_signals SET phase_a = 'rubbish' WHERE id = :id", id=ids[1])
+    work_off(worker)
+    assert statuses(engine)[ids[1]] == "failed"
+    rescore(worker, equipment=["M1"])
+    assert dump(engine) == expected
+
+
+def test_a_replay_stops_at_a_signal_that_is_still_to_come_and_that_one_is_not_late(
+    engine: Engine, worker: Worker
+) -> None:
+    add(engine, NEW[:4])
+    work_off(worker)
+    rescore(worker, equipment=["M1"])
+    expected = dump(engine)
+    forget(engine)
+    add(engine, NEW[:2])
+    work_off(worker)
+    (last,) = add(engine, [NEW[3]])
+    add(engine, [NEW[2]])
+    run_batch(worker, claim_one(worker))
+    rescore(worker, equipment=["M1"])
+    assert statuses(engine)[last] == "completed"
+    assert last not in {row[0] for row in dump(engine)[0]}
+    work_off(worker)
+    assert dump(engine) == expected
 
 
 def test_late_recordings_of_more_windows_than_a_transaction_takes_are_scored_to_the_last(

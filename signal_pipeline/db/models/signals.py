@@ -101,6 +101,8 @@ class RawSignal(Base):
         Index("ix_raw_signals_claim_token", "claim_token", postgresql_where=text("claim_token IS NOT NULL")),
         Index("ix_raw_signals_source", "source_id", postgresql_where=text("source_id IS NOT NULL")),
         Index("ix_raw_signals_equipment_recorded", "equipment_id", "recorded_at"),
+        # When an equipment last sent one.
+        Index("ix_raw_signals_equipment_created", "equipment_id", "created_at"),
         # What an equipment's stream of scores has to wait for.
         Index(
             "ix_raw_signals_unfinished",
