@@ -1,5 +1,6 @@
 """Settings: their errors, and that the documents say what the classes say."""
 
+import os
 import re
 from pathlib import Path
 
@@ -72,6 +73,53 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     for group in (field.annotation for field in Settings.model_fields.values()):
         monkeypatch.setitem(group.model_config, "env_file", str(tmp_path / ".env"))  # type: ignore[union-attr]
     with pytest.raises(SettingsError, match=r"\.env cannot be read"):
+        load_settings()
+
+
+def use_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for group in (field.annotation for field in Settings.model_fields.values()):
+        monkeypatch.setitem(group.model_config, "env_file", str(path))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ('LOG_LEVEL=DEBUG\n\nDATABASE_URL="postgresql://u:hunter2@h/d\n', 3),
+        ("DATABASE_URL='postgresql://u:hunter2@h/d\nLOG_LEVEL='DEBUG'\n", 1),
+        ('DATABASE_URL="postgresql://u:hunter2@h/d" hunter2\n', 1),
+        ("# a comment\nDATABASE_URL postgresql://u:hunter2@h/d\n", 2),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_an_error_and_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, line: int
+) -> None:
+    """It loaded into a new, embedded database."""
+    (tmp_path / ".env").write_text(content)
+    use_file(tmp_path / ".env", monkeypatch)
+    with pytest.raises(SettingsError, match=rf"\.env, line {line} is no NAME=value") as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_lines_that_a_file_may_hold_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text(
+        "# a comment\n\nexport CLAIM_STRATEGY=s1\nOTHERS=\"two\nlines\"\nA='b' # c\nLOG_LEVEL = 'DEBUG'\r\nALONE\n"
+    )
+    use_file(tmp_path / ".env", monkeypatch)
+    assert load_settings().claims.claim_strategy == "s1"
+
+
+def test_a_mark_before_the_first_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("\ufeffDATABASE_URL=postgresql://h/d\n")
+    use_file(tmp_path / ".env", monkeypatch)
+    with pytest.raises(SettingsError, match="byte order mark"):
+        load_settings()
+
+
+def test_a_pipe_as_the_file_is_refused_without_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / ".env")
+    use_file(tmp_path / ".env", monkeypatch)
+    with pytest.raises(SettingsError, match="pipe"):
         load_settings()
 
 

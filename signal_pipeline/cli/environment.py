@@ -148,6 +148,9 @@ def _refusal(url: URL) -> psycopg.OperationalError | None:
         _connect(url).close()
     except psycopg.OperationalError as error:
         return error
+    except (psycopg.Error, UnicodeError):
+        # these quote the URL, or pieces of it, and with it the password
+        raise SettingsError("DAGSTER_DATABASE_URL cannot be used to connect: the driver does not take it") from None
     return None
 
 

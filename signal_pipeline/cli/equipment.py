@@ -88,7 +88,7 @@ def _from_csv(text: str, file: Path) -> list[Mapping[str, Any]]:
     rows: list[Mapping[str, Any]] = []
     try:
         for row in table:
-            rows.append(row)  # noqa: PERF402  their number is told
+            rows.append(row)
     except csv.Error as error:
         raise SettingsError(f"{file}, row {len(rows) + 1} is not CSV: {error}") from error
     twice = [name for name, n in Counter(table.fieldnames or ()).items() if n > 1]

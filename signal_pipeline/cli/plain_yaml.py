@@ -1,7 +1,7 @@
 """YAML with nothing but lists, mappings and text: no numbers, dates, tags or aliases, and no key twice.
 
-A name stays as it was written (`010` is no 8, `on` no truth), no value can fail to be made, and no alias multiplies what
-it names. Not here: what the values mean.
+A name stays as it was written (`010` is no 8, `on` no truth), no value can fail to be made, and no alias multiplies
+what it names. Not here: what the values mean.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from signal_pipeline.errors import SettingsError
 class _PlainLoader(yaml.BaseLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not read", self.peek_event().start_mark)
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not read")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

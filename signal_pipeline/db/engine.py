@@ -110,6 +110,11 @@ def wrapped(engine: Engine) -> Iterator[None]:
             else ("does not answer", "Check DATABASE_URL and that the server is up.")
         )
         raise DatabaseUnavailable(f"Postgres at {_where(engine)} {what}: {said}. {remedy}") from error
+    except UnicodeError as error:
+        if "idna" not in str(error):
+            raise
+        # PGHOST and service files can say it, too, where no URL was checked
+        raise DatabaseUnavailable(f"Postgres at {_where(engine)}: the host is no name. Check DATABASE_URL.") from error
 
 
 def _where(engine: Engine) -> str:

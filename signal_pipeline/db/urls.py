@@ -104,6 +104,9 @@ def redact(url: str) -> str:
 
 
 def _read(url: str, variable: str) -> URL:
+    if any(ord(char) < 32 or ord(char) == 127 for char in unquote(url.strip())):
+        # behind a NUL libpq reads nothing more, and other errors of the driver quote what stands there
+        raise SettingsError(f"{variable} holds a control character, or the code of one such as %00: it was damaged")
     try:
         parsed = make_url(url.strip())
     except (ArgumentError, ValueError):
@@ -122,6 +125,7 @@ def _read(url: str, variable: str) -> URL:
     if not parsed.database:
         raise SettingsError(f"{variable} names no database: end it with /database")
     _check_options(parsed, variable)
+    _check_hosts(parsed, variable)
     parsed = parsed.set(database=unquote(parsed.database))
     if parsed.host and parsed.host.lower().startswith("%2f"):  # libpq's other way to write a socket folder
         parsed = parsed.set(host="").update_query_dict({"host": unquote(parsed.host)})
@@ -137,6 +141,20 @@ def _check_options(parsed: URL, variable: str) -> None:
     timeout = parsed.query.get("connect_timeout", "0")
     if not (isinstance(timeout, str) and timeout.isdecimal()):
         raise SettingsError(f"{variable}: connect_timeout must be a whole number of seconds, given once")
+
+
+def _check_hosts(parsed: URL, variable: str) -> None:
+    """Neither libpq nor the driver would say it in words: Python encodes a host's name before it is looked up."""
+    said = parsed.query.get("host", ())
+    for host in (parsed.host or "", *((said,) if isinstance(said, str) else said)):
+        name = host.rpartition(":")[0] or host
+        try:
+            if not name.startswith(("/", "%", "@")):
+                name.encode("idna")
+        except UnicodeError:
+            raise SettingsError(
+                f"{variable}: the host is no name: its parts between dots have 1 to 63 letters"
+            ) from None
 
 
 def _text(url: URL) -> str:

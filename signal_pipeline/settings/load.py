@@ -3,15 +3,21 @@
 No room below reads the environment. Not here: which settings there are (`groups`).
 """
 
+import io
+import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
 from signal_pipeline.errors import SettingsError
 from signal_pipeline.settings.groups import AppSettings, Group, Settings
+
+_SECRET: Final = re.compile("://|@|passw|pwd|secret", re.IGNORECASE)
+"""What a URL with a password has in it, or a line of its parts, that was put into another variable by mistake."""
 
 
 def load_settings() -> Settings:
@@ -19,6 +25,7 @@ def load_settings() -> Settings:
 
     Raises `SettingsError` naming every bad variable and what it accepts; values of secrets are never shown.
     """
+    _check_file()
     groups: dict[str, Any] = {}
     complaints: list[str] = []
     for name, field in Settings.model_fields.items():
@@ -35,6 +42,25 @@ def load_settings() -> Settings:
         except ValidationError as error:
             complaints = _complaints(error)
     raise SettingsError("bad settings, from the environment or .env:\n  " + "\n  ".join(complaints))
+
+
+def _check_file() -> None:
+    """Whether `.env` can be read to its end: what is left out of it would be replaced by defaults, in silence."""
+    path = Path(str(AppSettings.model_config["env_file"]))
+    if path.is_fifo():
+        raise SettingsError(f"{path.name} is a pipe, not a file: reading it could wait for ever")
+    if not path.is_file():
+        return
+    try:
+        written = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f".env cannot be read as UTF-8 text: {error}") from error
+    if written.startswith("\ufeff"):
+        raise SettingsError(f"{path.name} begins with a byte order mark, and so would its first name: save it without")
+    broken = [statement.original for statement in parse_stream(io.StringIO(written)) if statement.error]
+    if broken:
+        line = broken[0].line + broken[0].string[: -len(broken[0].string.lstrip())].count("\n")
+        raise SettingsError(f"{path.name}, line {line} is no NAME=value: is a quote not closed, or text behind one?")
 
 
 def misspelt_names() -> list[str]:
@@ -58,7 +84,9 @@ def _complaints(error: ValidationError) -> list[str]:
     lines = []
     for item in error.errors(include_url=False, include_context=False):
         name = str(item["loc"][0]).upper() if item["loc"] else ""
-        shown = "" if not name or name.endswith("_URL") else f" (got {str(item['input'])[:200]!r})"
+        value = str(item["input"])
+        secret = name.endswith("_URL") or _SECRET.search(value) is not None
+        shown = "" if not name else " (its value is not shown)" if secret else f" (got {value[:200]!r})"
         message = item["msg"].removeprefix("Value error, ")
         lines.append(f"{name}: {message}{shown}" if name else message)
     return lines

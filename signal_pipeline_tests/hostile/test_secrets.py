@@ -41,6 +41,13 @@ BAD_URLS = (
     f"u:{SECRET}@127.0.0.1/db",
     f"postgresql://u:{SECRET}@127.0.0.1:1",
     f"host=127.0.0.1 password={SECRET}",
+    f"postgresql://u:{SECRET}%00@127.0.0.1:1/db",
+    f"postgresql://u:{SECRET}%0a@127.0.0.1:1/db",
+    f"postgresql://u:{SECRET}@127.0.0.1:1/db%00x",
+    f"postgresql://u:{SECRET}@127.0.0.1:1/db?application_name=%00{SECRET}",
+    f"postgresql://u:{SECRET}@{'h' * 64}/db",
+    f"postgresql://u:{SECRET}@a..b/db",
+    f"postgresql://u:{SECRET}@/db?host=%FF",
 )
 COMMANDS = (["status"], ["health", "--json"], ["db", "upgrade"], ["ingest", "."], ["process"], ["forecast"])
 
@@ -81,6 +88,25 @@ def test_no_command_shows_a_password_when_the_server_is_away(arguments: list[str
     assert SECRET not in said
     assert "Traceback" not in said
     assert "127.0.0.1:1" in said
+
+
+@pytest.mark.parametrize("url", [url for url in BAD_URLS if "%0" in url or "a..b" in url])
+def test_a_url_of_dagsters_storage_that_no_driver_takes_is_an_error_without_it(
+    database_url: str, url: str, tmp_path: Path
+) -> None:
+    said = run(database_url, ["process"], tmp_path, DAGSTER_DATABASE_URL=url)
+    assert SECRET not in said
+    assert "Traceback" not in said
+    assert "DAGSTER_DATABASE_URL" in said
+
+
+@pytest.mark.parametrize("name", ["LOG_LEVEL", "CLAIM_BATCH_SIZE", "FEATURE_BANDS_HZ"])
+@pytest.mark.parametrize("value", [BAD_URLS[0], f"u:{SECRET}@h", f"host=h password={SECRET}"])
+def test_a_url_in_another_variable_is_not_shown(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name) as caught:
+        load_settings()
+    assert SECRET not in str(caught.value)
 
 
 def test_nothing_that_dagster_stores_of_a_run_holds_a_password(
