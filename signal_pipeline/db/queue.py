@@ -25,7 +25,8 @@ QUEUE = text("""
             WHERE processing_status = 'completed' AND finalized_at IS NOT NULL) AS last_completed,
            (SELECT count(*) FROM raw_signals WHERE lease_expires_at >= now()) AS live,
            (SELECT count(*) FROM raw_signals WHERE lease_expires_at < now()) AS expired
-    FROM (SELECT min(created_at) AS created_at FROM raw_signals WHERE processing_status = 'pending') AS oldest
+    FROM (SELECT min(created_at) AS created_at FROM raw_signals
+          WHERE (processing_status = 'pending') IS TRUE) AS oldest
 """)
 
 RECENT = text("""

@@ -75,10 +75,11 @@ LOAD = text("""
 LOAD_PHASES = "SELECT phase_a, phase_b, phase_c FROM raw_signals WHERE id = %s"
 
 # The work on a signal succeeded: its worker's death from now on is not its fault (see START_WORK).
+# It says twice which signals: by the join alone the planner may read the whole table for them.
 WORK_DONE = text("""
     UPDATE raw_signals AS r SET work_started_at = NULL, meta = r.meta || w.meta
     FROM unnest(CAST(:ids AS uuid[]), CAST(:metas AS jsonb[])) AS w (id, meta)
-    WHERE r.id = w.id
+    WHERE r.id = w.id AND r.id = ANY(CAST(:ids AS uuid[]))
 """)
 
 STORE_PHASES = text("""

@@ -17,10 +17,10 @@ log = structlog.get_logger(__name__)
 # still in their CSV may be as long as a batch of it.
 WAITING = text("""
     (SELECT coalesce(samples_count, :unknown) FROM raw_signals
-     WHERE processing_status = 'processing' AND lease_expires_at < now() ORDER BY lease_expires_at LIMIT :n)
+     WHERE (processing_status = 'processing') IS TRUE AND lease_expires_at < now() ORDER BY lease_expires_at LIMIT :n)
     UNION ALL
     (SELECT coalesce(samples_count, :unknown) FROM raw_signals
-     WHERE processing_status = 'pending' ORDER BY created_at, id LIMIT :n)
+     WHERE (processing_status = 'pending') IS TRUE ORDER BY created_at, id LIMIT :n)
     LIMIT :n
 """)
 

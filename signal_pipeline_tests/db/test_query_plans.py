@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Connection, Engine, TextClause, text
@@ -54,7 +54,7 @@ BY_LEASE, BY_AGE, BY_ID, BY_TOKEN = (
 SOME = [UUID(int=n) for n in range(1, 150)]
 QUEUE: dict[str, tuple[dict[str, Any], set[str]]] = {
     "BURY_CRASH_LOOPS": ({"max_attempts": 3}, {BY_LEASE, BY_ID}),
-    "CLAIM_BATCH": (FETCH, {BY_AGE, BY_LEASE}),  # and by place, see below
+    "CLAIM_BATCH": (FETCH, {BY_AGE, BY_LEASE}),  # and no other: test_fetch_plans
     "CANDIDATES": ({"n": 200, "max_attempts": 3}, {BY_AGE, BY_LEASE}),
     "CLAIM_ONE": ({**FETCH, "id": SOME[0]}, {BY_ID}),
     "LOCK_REQUESTED": ({"ids": SOME}, {BY_ID}),
@@ -82,22 +82,6 @@ def test_every_statement_of_the_claim_is_checked() -> None:
 def test_a_statement_of_the_claim_goes_by_its_indexes(grown: Engine, name: str) -> None:
     parameters, indexes = QUEUE[name]
     check(grown, getattr(claim_sql, name), parameters, table="raw_signals", indexes=indexes)
-
-
-def test_the_fetch_keeps_its_indexes_when_the_statistics_are_those_of_an_empty_queue(grown: Engine) -> None:
-    """A backlog that has just arrived, and one that has just been worked off: the planner hears of it only later."""
-    with grown.connect() as conn:
-        token = uuid4()
-        conn.execute(text("SET LOCAL session_replication_role = replica"))
-        conn.execute(text("UPDATE raw_signals SET processing_status = 'completed' WHERE processing_status = 'pending'"))
-        conn.execute(text("ANALYZE raw_signals"))
-        for plan in (
-            planned(conn, claim_sql.CLAIM_BATCH, {**FETCH, "token": token}),
-            planned_blindly(conn, claim_sql.CLAIM_BATCH),
-        ):
-            assert {BY_AGE, BY_LEASE} <= {n["Index Name"] for n in plan if "Index Name" in n}
-            assert "Tid Scan" in {n["Node Type"] for n in plan}
-        conn.rollback()
 
 
 MOTOR_HOURS = {"equipment": [UUID(int=1)] * 3, "hours": [NOON] * 3}

@@ -63,6 +63,7 @@ FILLERS: Final[dict[str, Sequence[str]]] = {
     "0004": ("INSERT INTO durations (what, le, shard, observations, microseconds) VALUES ('extract', 0.5, 0, 3, 700)",),
     "0005": (),
     "0006": (),
+    "0007": (),
 }
 """Revision -> statements; the word `signals` stands for one signal in each state, with samples."""
 

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from signal_pipeline.orchestration import fetch as fetch_module
 from signal_pipeline.orchestration.dispatch import (
     SAMPLES_A_RUN,
     SAMPLES_WORTH_A_RUN,
@@ -96,13 +95,3 @@ def test_a_signal_whose_length_is_unknown_counts_as_a_whole_batch_of_its_csv(eng
     insert_signals(engine, 300, samples_count=None)
     per_run = SAMPLES_A_RUN // (Settings().ingest.csv_batch_size + SIGNAL_IN_SAMPLES)
     assert claimed(worker_of(engine, batch=1000)) == [300 // ceil(300 / per_run)]
-
-
-def test_looking_at_what_waits_never_reads_the_whole_table(engine: Engine) -> None:
-    insert_signals(engine, 200)
-    with engine.connect() as conn:
-        conn.execute(text("SET LOCAL enable_seqscan = off"))
-        explain = text("EXPLAIN " + fetch_module.WAITING.text)
-        plan = "\n".join(conn.execute(explain, {"n": 1000, "unknown": 1}).scalars())
-    assert "ix_raw_signals_pending" in plan
-    assert "Seq Scan" not in plan

@@ -94,8 +94,14 @@ class RawSignal(Base):
         # Postgres knows infinity and years that Python does not: one such row, and no fetch could be read.
         CheckConstraint(all_fit(SIGNAL_TIMES), name="times"),
         Index("ix_raw_signals_status_created", "processing_status", text("created_at DESC")),
-        # The pending fetch reads this one: it holds the backlog only, however long the table grows.
-        Index("ix_raw_signals_pending", "created_at", "id", postgresql_where=text("processing_status = 'pending'")),
+        # The pending fetch reads this one: it holds the backlog only, however long the table grows. IS TRUE, as the
+        # fetch says it (see `claim_sql`).
+        Index(
+            "ix_raw_signals_pending",
+            "created_at",
+            "id",
+            postgresql_where=text("(processing_status = 'pending') IS TRUE"),
+        ),
         # Leases to renew, to reclaim and to look at; also the few rows that a person's subset run has borrowed.
         Index("ix_raw_signals_lease", "lease_expires_at", postgresql_where=text("lease_expires_at IS NOT NULL")),
         Index("ix_raw_signals_claim_token", "claim_token", postgresql_where=text("claim_token IS NOT NULL")),
