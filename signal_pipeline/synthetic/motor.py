@@ -80,6 +80,9 @@ class Condition:
     """Standard deviation of each sample's instant."""
     start_up_s: float = 0.0
     """The recording begins with the start, which takes about this long."""
+    load_oscillation: float = 0.0
+    """A load that pulsates (compressor, pump, belt) swings the current's amplitude by this share of it."""
+    load_oscillation_hz: float = 2.0
     off: bool = False
     """No current but the offset and the noise."""
 
@@ -88,6 +91,8 @@ class Condition:
             raise ValueError(f"{self.load=} >= 0, 0 <= {self.interturn=} < 1, {self.interturn_phase=} in 0, 1, 2")
         if self.slip is not None and not 0 <= self.slip < 1:
             raise ValueError(f"{self.slip=} must lie in [0, 1)")
+        if not 0 <= self.load_oscillation < 1 or self.load_oscillation_hz <= 0:
+            raise ValueError(f"0 <= {self.load_oscillation=} < 1 and {self.load_oscillation_hz=} > 0")
 
 
 class Truth(NamedTuple):
@@ -199,6 +204,8 @@ def _add_lines(
     turn = np.array([line.sequence for line in lines]) * 2 * math.pi / 3
     angle = np.array([line.angle for line in lines]) - np.arange(3)[:, None] * turn
     weights = np.hstack([share * np.cos(angle), -share * np.sin(angle)])
+    # drawn only if there is one, so that all other conditions keep their samples
+    beat = rng.uniform(0, 2 * math.pi) if condition.load_oscillation else 0.0
     for start in range(0, out.shape[1], CHUNK):
         chunk = out[:, start : start + CHUNK]
         t = np.arange(start, start + chunk.shape[1]) / fs
@@ -210,4 +217,7 @@ def _add_lines(
         if condition.start_up_s:
             # about six times the running current, then the breakdown torque is passed and it falls quickly
             current *= 1 + 5 / (1 + np.exp(10 * (t / condition.start_up_s - 1)))
+        if condition.load_oscillation:
+            swing = np.cos(2 * math.pi * condition.load_oscillation_hz * t + beat)
+            current *= 1 + condition.load_oscillation * swing
         chunk += current.astype(np.float32)

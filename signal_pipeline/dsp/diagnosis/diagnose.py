@@ -3,6 +3,7 @@
 Here: `diagnose` and its gates, from the coarse to the fine. Not here: how a line is found (`slip`, `rotor`, `stator`).
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -137,12 +138,17 @@ def _load(line: Line, motor: MotorData, bands: SeverityBands) -> Finding:
     """Current, not torque: an idle motor draws a third of its rated current."""
     if motor.rated_current_a is None:
         return refused(Quantity.LOAD, FindingStatus.NO_MOTOR_DATA, "rated_current_a is not known")
-    running = line.steady if line.steady.any() else line.alive
-    current = float(np.median(line.envelope[running])) / np.sqrt(2)
+    current = _running_current(line)
     value = 100 * current / motor.rated_current_a
     when = "" if line.alive.all() else f" while it ran, {100 * float(line.alive.mean()):.0f} % of the time"
     detail = f"{current:.3f} A rms of {motor.rated_current_a:g} A{when}"
     return found(Quantity.LOAD, value, detail, severity=severity_of(value, bands.load_pct))
+
+
+def _running_current(line: Line) -> float:
+    """A rms, while the motor runs."""
+    running = line.steady if line.steady.any() else line.alive
+    return float(np.median(line.envelope[running])) / math.sqrt(2)
 
 
 def _rotor_findings(stretch: Stretch, line: Line, motor: MotorData, bands: SeverityBands) -> list[Finding]:
@@ -156,7 +162,9 @@ def _rotor_findings(stretch: Stretch, line: Line, motor: MotorData, bands: Sever
             f"which is {2 * seen.clock.carrier_halfwidth_hz:.2f} Hz wide"
         )
         return [refused(quantity, FindingStatus.CLOCK_QUALITY, detail) for quantity in ROTOR_QUANTITIES]
-    slip, slip_finding = find_slip(seen, motor)
+    rated = motor.rated_current_a
+    current = None if rated is None else _running_current(line) / rated
+    slip, slip_finding = find_slip(seen, motor, current=current)
     return [
         slip_finding,
         rotor.broken_bar(seen, slip, slip_finding, bands),

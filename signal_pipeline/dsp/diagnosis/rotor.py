@@ -5,6 +5,7 @@ here: the slip (`slip`), or whether the recording may be looked at (`diagnose`).
 """
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -68,6 +69,8 @@ class Slip(NamedTuple):
     value: float
     source: str
     blind: bool = False
+    error: float = 0.0
+    """What half a bin's error of its lines makes of it."""
 
 
 def needed_seconds(slip: float, line_hz: float) -> float:
@@ -119,7 +122,7 @@ def broken_bar(rotor: Rotor, slip: Slip | None, slip_finding: Finding, bands: Se
         detail = f"slip {slip.value:.4f} needs {needed:.1f} s, or a steadier line frequency"
         return refused(quantity, FindingStatus.INSUFFICIENT_RESOLUTION, detail)
     signature = broken_rotor_bar(rotor.motor, slip.value, n_sidebands=1)
-    return _read_level(rotor, signature, quantity, bands.broken_bar_dbc)
+    return _judged_if_verified(rotor, slip, _read_level(rotor, signature, quantity, bands.broken_bar_dbc))
 
 
 def eccentricity(rotor: Rotor, slip: Slip | None, slip_finding: Finding, bands: SeverityBands) -> Finding:
@@ -139,7 +142,20 @@ def eccentricity(rotor: Rotor, slip: Slip | None, slip_finding: Finding, bands: 
         return refused(quantity, FindingStatus.INSUFFICIENT_RESOLUTION, detail)
     labels = tuple(label for label, is_clear in zip(lines.labels, clear, strict=True) if is_clear)
     signature = FaultSignature(lines.kind, lines.frequencies[clear], labels)
-    return _read_level(rotor, signature, quantity, bands.eccentricity_dbc)
+    return _judged_if_verified(rotor, slip, _read_level(rotor, signature, quantity, bands.eccentricity_dbc))
+
+
+def _judged_if_verified(rotor: Rotor, slip: Slip, finding: Finding) -> Finding:
+    """A blind slip gives levels, but nobody may call them a fault, or none."""
+    if not slip.blind or finding.severity is None:
+        return finding
+    beat = 2 * slip.value * rotor.motor.line_hz
+    return replace(
+        finding,
+        severity=None,
+        detail=f"not judged: nothing shows the rotor's speed, and a load that pulsates at {beat:.2f} Hz makes the "
+        f"sidebands that gave the slip: {finding.detail}",
+    )
 
 
 def _read_level(

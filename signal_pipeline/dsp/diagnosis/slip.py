@@ -6,6 +6,7 @@ healthy motor has no sidebands to read it from. Not here: levels of faults (`rot
 
 import math
 from collections.abc import Callable
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 MAX_SLIP = 0.1
 SLIP_AGREEMENT = 0.002
-"""Two estimates that differ by more contradict each other."""
+"""Two estimates that differ by more contradict each other, even where bins are wide."""
+
+SLIP_WANDER = 0.0003
+"""What a drifting supply makes two estimates differ by, beside the half bin by which each line is known."""
 
 SLIP_PROMINENCE_DB = 15.0
 """How far both lines of a pair must stand above their surroundings to name a slip; that of the library's search."""
@@ -29,24 +33,66 @@ SLIP_PROMINENCE_DB = 15.0
 SCREENING_DB = 6.0
 """A pair is searched for where two bins come this close to what makes one."""
 
+SLIP_FACTOR = 2.0
+"""How far the slip of a load may lie from the one that the plate gives it."""
+
+MAGNETISING = 0.6
+"""The largest magnetising current, as a share of the rated one: small motors with many poles."""
+
 SURROUNDINGS_HZ = 4.0
 """A line stands out of what lies this far on both sides; the library's own figure."""
 
 
-def find_slip(rotor: Rotor, motor: MotorData) -> tuple[Slip | None, Finding]:
-    """The slip, if rotor speed or sidebands show it, and the finding that says so."""
-    highest = MAX_SLIP if motor.rated_slip is None else min(MAX_SLIP, 2.5 * motor.rated_slip)
+def find_slip(rotor: Rotor, motor: MotorData, *, current: float | None = None) -> tuple[Slip | None, Finding]:
+    """The slip, if rotor speed or sidebands show it, and the finding that says so; `current` per unit of the rated.
+
+    Sidebands alone are a `blind` slip: a load that pulsates makes the same pair.
+    """
+    rated = _rated_slip(rotor, motor)
+    highest = MAX_SLIP if rated is None else min(MAX_SLIP, 2.5 * rated)
     by_speed = [slip for slip in (_from_slots(rotor, highest), _from_eccentricity(rotor, highest)) if slip is not None]
     by_sidebands = _from_sidebands(rotor, highest)
     known = [*by_speed, *([by_sidebands] if by_sidebands is not None else [])]
     if not known:
         detail = f"neither rotor speed nor sidebands stand out between slips of 0 and {highest:.3f}"
         return None, refused(Quantity.SLIP, FindingStatus.SLIP_UNKNOWN, detail)
-    values = [slip.value for slip in known]
     told = "; ".join(f"{slip.value:.4f} from {slip.source}" for slip in known)
-    if max(values) - min(values) > SLIP_AGREEMENT:
+    if not all(_agree(one, other) for one, other in combinations(known, 2)):
         return None, refused(Quantity.SLIP, FindingStatus.SLIP_AMBIGUOUS, told)
+    if not by_speed:
+        contradiction = _contradicts_load(known[0].value, rated, current)
+        if contradiction is not None:
+            return None, refused(Quantity.SLIP, FindingStatus.SLIP_AMBIGUOUS, f"{told}, but {contradiction}")
+        told += " only, which a pulsating load makes as well"
     return known[0], found(Quantity.SLIP, known[0].value, told)
+
+
+def _agree(one: Slip, other: Slip) -> bool:
+    return abs(one.value - other.value) <= min(SLIP_AGREEMENT, one.error + other.error + SLIP_WANDER)
+
+
+def _rated_slip(rotor: Rotor, motor: MotorData) -> float | None:
+    """The plate's slip at the measured line frequency: the same torque costs the same turns a second."""
+    if motor.rated_slip is None or motor.line_freq_hz is None:
+        return None
+    return motor.rated_slip * motor.line_freq_hz / rotor.motor.line_hz
+
+
+def _contradicts_load(slip: float, rated: float | None, current: float | None) -> str | None:
+    """Why a motor of that rated slip cannot have `slip` while it draws `current` (per unit), if so.
+
+    Slip follows torque, and the current is the magnetising one and torque's at right angles: torque is at most the
+    current, and at least what is left of it beside the largest magnetising current. Either within a factor of two:
+    for plates that are rounded and rotors that are hot.
+    """
+    if rated is None or current is None:
+        return None
+    most = SLIP_FACTOR * rated * max(1.0, current) * current
+    torque = math.sqrt(max(0.0, current**2 - MAGNETISING**2) / (1 - MAGNETISING**2))
+    least = rated * torque / SLIP_FACTOR
+    if least <= slip <= most:
+        return None
+    return f"at {100 * current:.0f} % of the rated current a load allows slips of {least:.4f} to {most:.4f}"
 
 
 def _from_eccentricity(rotor: Rotor, highest: float) -> Slip | None:
@@ -58,7 +104,8 @@ def _from_eccentricity(rotor: Rotor, highest: float) -> Slip | None:
         return np.stack([line - rotor_freq, line + rotor_freq])
 
     slip = _strongest_pair(rotor, pair, lambda low, high: 1 - (high - low) * pole_pairs / (2 * line), highest)
-    return None if slip is None else Slip(slip, "eccentricity lines")
+    error = rotor.spectrum.resolution_hz / 2 * pole_pairs / (2 * line)
+    return None if slip is None else Slip(slip, "eccentricity lines", error=error)
 
 
 def _from_slots(rotor: Rotor, highest: float) -> Slip | None:
@@ -72,7 +119,8 @@ def _from_slots(rotor: Rotor, highest: float) -> Slip | None:
         return np.stack([slots - line, slots + line])
 
     slip = _strongest_pair(rotor, pair, lambda low, high: 1 - (low + high) * pole_pairs / (2 * line * bars), highest)
-    return None if slip is None else Slip(slip, "rotor slot harmonics")
+    error = rotor.spectrum.resolution_hz / 2 * pole_pairs / (line * bars)
+    return None if slip is None else Slip(slip, "rotor slot harmonics", error=error)
 
 
 def _from_sidebands(rotor: Rotor, highest: float) -> Slip | None:
@@ -93,7 +141,9 @@ def _from_sidebands(rotor: Rotor, highest: float) -> Slip | None:
         spectrum, rotor.motor, slip_range=(rotor.smallest_slip, highest), n_steps=n_steps, tol_hz=tolerance
     )
     level = min(spectrum.level_dbc(rotor.motor.line_hz * (1 + side * 2 * estimate.slip), tolerance) for side in (-1, 1))
-    return Slip(estimate.slip, "sidebands", blind=True) if estimate.confident and level > LEAST_LEVEL_DBC else None
+    if not estimate.confident or level <= LEAST_LEVEL_DBC:
+        return None
+    return Slip(estimate.slip, "sidebands", blind=True, error=spectrum.resolution_hz / 2 / (2 * line))
 
 
 def _may_hold_a_pair(spectrum: "Levels", line: float, tolerance: float, slips: tuple[float, float]) -> bool:
