@@ -8,8 +8,9 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from time import perf_counter
-from typing import Any
+from random import uniform
+from time import perf_counter, sleep
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Engine, TextClause
@@ -20,6 +21,12 @@ from signal_pipeline.db.json_values import clean_text
 from signal_pipeline.domain import FailureReason, Stage, Status
 from signal_pipeline.errors import ClaimLost
 from signal_pipeline.settings import ClaimSettings, ClaimStrategy
+
+S1_LOOKS: Final = 20
+"""At what waits, in one fetch by S1. An empty fetch ends `process`, so it must mean that nothing waits."""
+
+S1_PAUSE_SECONDS: Final = 0.01
+"""At most, after the first look that came to nothing; each further pause may last so much longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +103,19 @@ def _count_taken(conn: Connection, taken: Sequence[Any], seconds: float) -> None
 
 
 def _take_one_by_one(conn: Connection, parameters: dict[str, Any]) -> list[Any]:
-    """S1: each signal in a transaction of its own; one that another worker took first is skipped."""
-    candidates = conn.execute(claim_sql.CANDIDATES, parameters).scalars().all()
-    conn.commit()
+    """S1, which looks without locking: while others take all that it saw, it looks again, after a random pause."""
+    for look in range(S1_LOOKS):
+        candidates = conn.execute(claim_sql.CANDIDATES, parameters).scalars().all()
+        conn.commit()
+        taken = _take_each(conn, parameters, candidates)
+        if taken or not candidates:
+            return taken
+        sleep(uniform(0, S1_PAUSE_SECONDS * (look + 1)))  # noqa: S311  who waits how long is no secret
+    return []
+
+
+def _take_each(conn: Connection, parameters: dict[str, Any], candidates: Sequence[UUID]) -> list[Any]:
+    """Each signal in a transaction of its own; one that another worker took first is skipped."""
     taken: list[Any] = []
     for signal_id in candidates:
         began = perf_counter()

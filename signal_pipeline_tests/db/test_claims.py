@@ -1,12 +1,17 @@
 """The fetch and the lease: who gets which signals, and what becomes of a dead worker's. One process; see the others."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Connection, Engine, event, text
 
 from signal_pipeline.db import claim_sql, claims, counters
 from signal_pipeline.db.claims import claim_pending
+from signal_pipeline.db.engine import create_engine
+from signal_pipeline.settings import DatabaseSettings
 from signal_pipeline_tests.db.rows import (
     add_signals,
     at_work,
@@ -71,6 +76,39 @@ def test_s1_skips_a_signal_that_was_taken_since_it_looked(engine: Engine, monkey
     monkeypatch.setattr(claim_sql, "CANDIDATES", everything)
     assert only_claim(engine, strategy="s1").signal_ids == tuple(ids[1:])
     assert row_of(engine, ids[0]).claim_token == other.token
+
+
+@contextmanager
+def taking_what_was_seen(engine: Engine, *, times: int) -> Iterator[list[int]]:
+    """So often another worker claims all that a fetch by S1 has just seen; how many it took each time."""
+    took: list[int] = []
+
+    def take(conn: Connection, _cursor: Any, _s: str, _p: Any, context: Any, _many: bool) -> None:
+        if getattr(context, "invoked_statement", None) is claim_sql.CANDIDATES and len(took) < times:
+            took.append(len(only_claim(other, limit=10).signal_ids))
+
+    other = create_engine(engine.url.render_as_string(hide_password=False), DatabaseSettings())
+    event.listen(engine, "after_cursor_execute", take)
+    yield took
+    other.dispose()
+
+
+def test_s1_looks_again_when_others_took_all_that_it_saw(engine: Engine) -> None:
+    """An empty fetch ends `process`: it must not be empty while signals wait."""
+    ids = add_signals(engine, 100)
+    with taking_what_was_seen(engine, times=4) as took:
+        assert only_claim(engine, limit=10, strategy="s1").signal_ids == tuple(ids[40:50])
+    assert took == [10] * 4
+
+
+def test_s1_does_not_look_for_ever_when_others_are_always_faster(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "S1_LOOKS", 3)
+    add_signals(engine, 100)
+    with taking_what_was_seen(engine, times=1000) as took:
+        found = claim_pending(engine, settings=claim_settings(strategy="s1"), claimed_by="slow", limit=10)
+    assert (found.claims, took) == ((), [10] * 3)
 
 
 @strategies
