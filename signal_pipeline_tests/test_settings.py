@@ -61,6 +61,17 @@ def test_an_empty_variable_means_its_default(monkeypatch: pytest.MonkeyPatch) ->
     assert load_settings().claims.claim_batch_size == Settings().claims.claim_batch_size
 
 
+NUMBERS = sorted(name for name, field in fields().items() if field.annotation in (float, float | None))
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_that_is_none_is_refused_at_start(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name):
+        load_settings()
+
+
 @pytest.mark.parametrize("bands", ["0-40,80", "40-0", "0-inf", "0-1,1-2,2-3,3-4,4-5,5-6", "a-b"])
 def test_bands_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, bands: str) -> None:
     monkeypatch.setenv("FEATURE_BANDS_HZ", bands)

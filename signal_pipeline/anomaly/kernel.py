@@ -32,7 +32,8 @@ def smooth_loop(z: F8, smoothing: float, knee: float) -> F8:
             x = 0.0
             if not np.isnan(z[t, j]):
                 x = knee * math.asinh(z[t, j] / knee)
-            smoothed[j] += smoothing * (x - smoothed[j])
+            # without memory nothing of the window before may stay, not even in the last bit
+            smoothed[j] = x if smoothing == 1.0 else smoothed[j] + smoothing * (x - smoothed[j])
             out[t, j] = smoothed[j]
     return out
 
@@ -58,7 +59,8 @@ def _smooth(z: F8, centre: F8, smoothing: float, knee: float, smoothed: F8) -> N
         x = 0.0
         if not np.isnan(z[j]):
             x = knee * math.asinh((z[j] - centre[j]) / knee)
-        smoothed[j] += smoothing * (x - smoothed[j])
+        # without memory nothing of the window before may stay, not even in the last bit
+        smoothed[j] = x if smoothing == 1.0 else smoothed[j] + smoothing * (x - smoothed[j])
 
 
 @_compiled

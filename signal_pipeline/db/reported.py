@@ -48,7 +48,7 @@ RECORDINGS = text(f"""
 
 EVENTS = text("""
     SELECT started_at, ended_at, raised_at, peak_score, peak_at, threshold, windows, is_open, features, model_version
-    FROM anomaly_events WHERE equipment_id = :id AND ended_at >= :start AND started_at < :end
+    FROM anomaly_events WHERE equipment_id = :id AND model_kind = 'stream' AND ended_at >= :start AND started_at < :end
     ORDER BY started_at DESC LIMIT :n
 """)
 

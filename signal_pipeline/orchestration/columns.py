@@ -82,7 +82,7 @@ SCORES: dict[str, Meaning] = {
     "model_kind": ("", "stream (as the window passed) or stats (the detect pass)"),
     "model_version": ("", "version of the manifest"),
     "score": ("1", "T² + Q, high is anomalous"),
-    "threshold": ("1", "the calibrated threshold, or ANOMALY_THRESHOLD"),
+    "threshold": ("1", "the calibrated threshold, or ANOMALY_THRESHOLD for stream"),
     "is_anomaly": ("", "score at or above the threshold, and not warming up"),
 }
 

@@ -42,6 +42,7 @@ from signal_pipeline.db.streams import (
     write_scores,
 )
 from signal_pipeline.errors import ManifestError
+from signal_pipeline.processing.events import join_events
 from signal_pipeline.processing.signal_work import current_version
 from signal_pipeline.processing.streams import Stream, fresh_state, learn, new_scores
 from signal_pipeline.processing.worker import Worker, retrying
@@ -192,6 +193,8 @@ def detect(
 ) -> dict[str, Rescored]:
     """Score stored windows that `stats` has not scored yet, each for itself; a second pass adds nothing.
 
+    Anomalous windows are joined to events, the same ones whatever ranges were asked for, and in which order.
+
     Raises `ManifestError` if there is no model, or it was trained on other features.
     """
     models = _require_models(worker)
@@ -203,20 +206,23 @@ def detect(
 
 
 def _detect(worker: Worker, one: Stream, wanted: Range) -> Rescored:
+    """In one transaction: a pass that dies has written nothing, and no score stands without its events."""
     found = Rescored(0, 0)
     after: Position | None = None
-    while True:
-        with worker.engine.begin() as conn:
-            lock_stream(conn, one.key)
-            windows = unscored_windows(conn, one.key, wanted, after=after, limit=CHUNK)
-            if not len(windows):
-                return found
+    first: datetime | None = None
+    with worker.engine.begin() as conn:
+        lock_stream(conn, one.key)
+        while len(windows := unscored_windows(conn, one.key, wanted, after=after, limit=CHUNK)):
             state = stream.start(one.reference)
             scores, _ = stream.score(one.reference, state, windows.values, threshold=one.threshold)
             rows = new_scores(windows, scores, online=False)
             write_scores(conn, one.key, rows)
-        after = windows.end
-        found = Rescored(found.windows + len(rows), found.anomalies + sum(row.is_anomaly for row in rows))
+            first = first or (rows[0].window_start if rows else None)
+            after = windows.end
+            found = Rescored(found.windows + len(rows), found.anomalies + sum(row.is_anomaly for row in rows))
+        if first is not None:
+            join_events(conn, one, first=first)
+    return found
 
 
 def rescore(worker: Worker, *, equipment: Sequence[str]) -> dict[str, Rescored]:
@@ -282,4 +288,6 @@ def _streams(
             continue
         key = StreamKey(equipment_id, kind, models.version)
         window = timedelta(milliseconds=settings.features.window_ms)
-        yield name, Stream(key, reference, settings.models.anomaly_threshold, window)
+        # the setting is on the scale of `stream`, and `stats` has another one (docs/decisions/0107)
+        threshold = settings.models.anomaly_threshold if kind == "stream" else None
+        yield name, Stream(key, reference, threshold, window)

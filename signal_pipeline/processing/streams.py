@@ -58,7 +58,7 @@ def learn(conn: Connection, one: Stream, stored: StoredState, windows: Windows) 
     anomalies = _write(conn, one, rows)
     tracker = events.Tracker.from_json(stored.tracker)
     touched, tracker = events.advance(tracker, _scored(windows, scores, one.window), one.reference.persistence)
-    write_events(conn, one.key, [_event_row(event) for event in touched])
+    write_events(conn, one.key, [event_row(event) for event in touched])
     moved = StoredState(stored.manifest_hash, json.loads(after.to_json()), json.loads(tracker.to_json()), windows.end)
     write_state(conn, one.key, moved)
     if (moved_away := drift.notice(one.reference, after)) is not None:
@@ -121,7 +121,8 @@ def _scored(windows: Windows, scores: stream.Scores, length: timedelta) -> list[
     ]
 
 
-def _event_row(event: events.Event) -> dict[str, Any]:
+def event_row(event: events.Event) -> dict[str, Any]:
+    """An event as a row of `anomaly_events`, without its stream."""
     fields = asdict(event)
     start, end = fields.pop("start"), fields.pop("end")
     features = [[name, share] for name, share in fields.pop("features")]

@@ -23,7 +23,10 @@ class ClaimStrategy(StrEnum):
 class Group(BaseSettings):
     """What all groups share: where they are read, and what an empty value means."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+    # No number of ours means anything when it is infinite: "no limit" is 0 or empty, and says so.
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, allow_inf_nan=False
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -176,7 +179,9 @@ class ModelSettings(Group):
 
     models_dir: Path = Field(Path("models"), description="shared by all hosts")
     anomaly_threshold: float | None = Field(
-        None, gt=0, description="overrides every manifest's calibration; unset: the calibrated ones"
+        None,
+        gt=0,
+        description="overrides the calibrated threshold of `stream`; `stats` keeps its own; unset: the calibrated ones",
     )
 
 
