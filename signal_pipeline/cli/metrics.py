@@ -19,6 +19,9 @@ from signal_pipeline.settings import Settings, load_settings
 Host = Annotated[str | None, typer.Option(help="Address to listen on; default METRICS_HOST.")]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port; default METRICS_PORT; 0: any free one.")]
 
+GRACE_SECONDS = 1
+"""A server that works says by then that it has ended a statement."""
+
 
 def metrics(host: Host = None, port: Port = None) -> None:
     """Serve Prometheus metrics, read from the database at each scrape. The database may come and go meanwhile."""
@@ -53,16 +56,22 @@ def metrics(host: Host = None, port: Port = None) -> None:
 
 @contextmanager
 def _engines(settings: Settings) -> Iterator[tuple[Engine, Engine]]:
-    """Engines on the domain database and on Dagster's, impatient ones; neither needs to be up."""
+    """Engines on the domain database and on Dagster's; neither needs to be up."""
     configured = settings.database.database_url
     if configured is None:
-        with surroundings(settings, create=False) as here:
-            yield from _impatient(settings, here.url)
+        with surroundings(settings, create=False) as here, impatient_engines(settings, here.url) as engines:
+            yield engines
     else:
-        yield from _impatient(settings, domain_url(configured.get_secret_value()))
+        with impatient_engines(settings, domain_url(configured.get_secret_value())) as engines:
+            yield engines
 
 
-def _impatient(settings: Settings, url: str) -> Iterator[tuple[Engine, Engine]]:
+@contextmanager
+def impatient_engines(settings: Settings, url: str) -> Iterator[tuple[Engine, Engine]]:
+    """Engines on the database at `url` and on Dagster's, which give up what a scrape has given up soon after it.
+
+    The server ends a statement at METRICS_TIMEOUT_SECONDS; one that does not is given up a second later.
+    """
     patience = settings.metrics.metrics_timeout_seconds
     limits = {
         "database_pool_size": 1,
@@ -75,9 +84,9 @@ def _impatient(settings: Settings, url: str) -> Iterator[tuple[Engine, Engine]]:
     dagster = domain_url(
         dagster_url(url, configured.get_secret_value() if configured else None), variable="DAGSTER_DATABASE_URL"
     )
-    engines = create_engine(url, database), create_engine(dagster, database)
+    engines = tuple(create_engine(each, database, grace_seconds=GRACE_SECONDS) for each in (url, dagster))
     try:
-        yield engines
+        yield engines[0], engines[1]
     finally:
         for engine in engines:
             engine.dispose()

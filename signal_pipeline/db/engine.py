@@ -27,10 +27,11 @@ WAKE_SECONDS = 0.1
 """How often a wait for an answer looks at signals such as Ctrl-C, as in psycopg."""
 
 
-def create_engine(url: str, settings: DatabaseSettings) -> Engine:
+def create_engine(url: str, settings: DatabaseSettings, *, grace_seconds: float = DEAD_PEER_SECONDS) -> Engine:
     """An engine for the domain database at `url` (`postgresql+psycopg://…`). Connects lazily.
 
-    What `url` itself says, in its query or in its `?options=`, wins.
+    What `url` itself says, in its query or in its `?options=`, wins. `grace_seconds`: how long beyond the statement
+    timeout an answer is waited for, from a server that should have ended the statement itself.
     """
     options = {
         "timezone": "UTC",
@@ -54,7 +55,7 @@ def create_engine(url: str, settings: DatabaseSettings) -> Engine:
         ),
     )
     if settings.database_statement_timeout_seconds:
-        impatient = _impatient(settings.database_statement_timeout_seconds + DEAD_PEER_SECONDS)
+        impatient = _impatient(settings.database_statement_timeout_seconds + grace_seconds)
         event.listen(engine, "do_connect", lambda _dialect, _record, args, kwargs: impatient.connect(*args, **kwargs))
     return engine
 

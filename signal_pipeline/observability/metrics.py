@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from time import monotonic, perf_counter
+from time import monotonic
 
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -23,6 +23,7 @@ from signal_pipeline import __version__
 from signal_pipeline.db import counters
 from signal_pipeline.domain import FailureReason, Stage
 from signal_pipeline.errors import DatabaseUnavailable
+from signal_pipeline.observability.looks import Look
 from signal_pipeline.observability.readings import Reading, read, read_heartbeats
 from signal_pipeline.settings import MetricsSettings
 
@@ -48,7 +49,11 @@ TOTALS = {
 
 @dataclass(slots=True, eq=False)
 class PipelineCollector(Collector):
-    """Reads the database when Prometheus asks, at most once every METRICS_CACHE_SECONDS whoever asks."""
+    """Reads both databases when Prometheus asks, at most once every METRICS_CACHE_SECONDS whoever asks.
+
+    At the same time, and for METRICS_TIMEOUT_SECONDS: what has not answered by then is down. Prometheus waits longer
+    (`scrape_timeout`), so it hears which database is silent, and does not take the exporter for dead.
+    """
 
     engine: Engine
     dagster: Engine
@@ -58,6 +63,14 @@ class PipelineCollector(Collector):
     _errors: int = 0
     _read_at: float = float("-inf")
     _last: list[Metric] = field(default_factory=list)
+    _pipeline: Look[Reading] = field(init=False)
+    _storage: Look[dict[str, float]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._pipeline = Look(
+            "the domain database", lambda: read(self.engine, max_equipment=self.settings.metrics_max_equipment)
+        )
+        self._storage = Look("Dagster's storage", lambda: read_heartbeats(self.dagster))
 
     def describe(self) -> Iterable[Metric]:
         """Nothing beforehand: registering must not need the database."""
@@ -67,25 +80,28 @@ class PipelineCollector(Collector):
         """All families. Never raises for a database that is away."""
         with self._lock:
             if monotonic() - self._read_at >= self.settings.metrics_cache_seconds:
-                began = perf_counter()
-                domain = self._domain()
-                daemons = self._daemons()
-                self._last = [*domain, *daemons, *self._own(perf_counter() - began, up=bool(domain))]
+                began = monotonic()
+                until = began + self.settings.metrics_timeout_seconds
+                self._pipeline.begin()
+                self._storage.begin()
+                domain = self._domain(until)
+                daemons = self._daemons(until)
+                self._last = [*domain, *daemons, *self._own(monotonic() - began, up=bool(domain))]
                 self._read_at = monotonic()
             yield from self._last
 
-    def _domain(self) -> list[Metric]:
+    def _domain(self, until: float) -> list[Metric]:
         try:
-            return list(families(read(self.engine, max_equipment=self.settings.metrics_max_equipment)))
+            return list(families(self._pipeline.answer(until - monotonic())))
         except (DatabaseUnavailable, SQLAlchemyError) as error:
             self._errors += 1
             log.warning("metrics.unreadable", error=str(error).partition("\n")[0])
             return []
 
-    def _daemons(self) -> list[Metric]:
+    def _daemons(self, until: float) -> list[Metric]:
         up = _gauge("dagster_up", "Whether Dagster's storage could be read.", 0)
         try:
-            beats = read_heartbeats(self.dagster)
+            beats = self._storage.answer(until - monotonic())
         except (DatabaseUnavailable, SQLAlchemyError) as error:
             log.debug("metrics.no_dagster", error=str(error).partition("\n")[0])
             return [up]

@@ -217,7 +217,7 @@ class MetricsSettings(Group):
     metrics_host: str = Field("127.0.0.1", description="address that `metrics` listens on; it has no login")
     metrics_port: int = Field(9464, ge=0, le=65535, description="port that `metrics` listens on; 0: any free one")
     metrics_cache_seconds: float = Field(5, ge=0, description="s for which all scrapes get the same answer")
-    metrics_timeout_seconds: float = Field(5, ge=1, description="s that a statement of a scrape may take")
+    metrics_timeout_seconds: float = Field(5, ge=1, description="s after which a silent database is told as down")
     metrics_max_equipment: int = Field(
         200, ge=0, description="equipment with a metric of its own, by name; 0: none, and no alert on missing data"
     )

@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 DEADLINE = 120.0
 """Seconds after which something counts as hung, on a machine that is busy with other things."""
+
+HASTE = {"scrape_interval": "2s", "scrape_timeout": "2s"}
 
 
 def wait_for(look: Callable[[], T | None], what: str) -> T:
@@ -84,12 +86,12 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(folder: Path, targets: list[str]) -> Iterator[Prometheus]:
-    """Prometheus scraping `targets` every two seconds, ready."""
+def prometheus(folder: Path, targets: list[str], pace: Mapping[str, str] = HASTE) -> Iterator[Prometheus]:
+    """Prometheus scraping `targets`, ready; `pace` is the `global` part of its configuration."""
     binary = program("prometheus")
     folder.mkdir(parents=True, exist_ok=True)
     scrape = {"job_name": "signal_pipeline", "static_configs": [{"targets": targets}]}
-    configuration = {"global": {"scrape_interval": "2s", "scrape_timeout": "2s"}, "scrape_configs": [scrape]}
+    configuration = {"global": dict(pace), "scrape_configs": [scrape]}
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
     command = [
         str(binary),
