@@ -118,6 +118,9 @@ class PipelineCollector(Collector):
         yield _gauge("database_up", "Whether the domain database could be read.", up)
         yield _counter("scrape_errors_total", "Looks at the domain database that failed.", self._errors)
         yield _gauge("scrape_duration_seconds", "How long the last look took.", seconds)
+        yield _gauge(
+            "equipment_limit", "METRICS_MAX_EQUIPMENT of this exporter.", self.settings.metrics_max_equipment
+        )
         build = GaugeMetricFamily(f"{PREFIX}build_info", "The version that exports.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
@@ -147,6 +150,7 @@ def families(found: Reading) -> Iterator[Metric]:
         yield _counter(name, meaning, found.totals.get(name, 0))
     yield _failed(found)
     yield from _histograms(found)
+    yield _gauge("equipment", "All equipment, those beyond METRICS_MAX_EQUIPMENT included.", found.equipment_total)
     equipment = GaugeMetricFamily(
         f"{PREFIX}equipment_last_data_timestamp_seconds",
         "When a recording of an equipment was last loaded.",

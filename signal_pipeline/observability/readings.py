@@ -13,6 +13,8 @@ from signal_pipeline.db import counters, queue
 from signal_pipeline.db.engine import wrapped
 from signal_pipeline.ingest.sources import printable
 
+EQUIPMENT = text("SELECT count(*) FROM equipment")
+
 # Of the streams: an event of the detect pass stays open until the next pass, which nobody has to start.
 OPEN_EVENTS = text("SELECT count(*) FROM anomaly_events WHERE is_open AND model_kind = 'stream'")
 
@@ -38,6 +40,7 @@ class Reading:
     database_bytes: int
     totals: Mapping[str, int]
     durations: Mapping[str, Mapping[float, tuple[int, int]]]
+    equipment_total: int
     equipment: Mapping[str, float]
 
 
@@ -56,6 +59,7 @@ def read(engine: Engine, *, max_equipment: int) -> Reading:
             database_bytes=conn.execute(DATABASE_BYTES).scalar_one(),
             totals=counters.totals(conn),
             durations=counters.durations(conn),
+            equipment_total=conn.execute(EQUIPMENT).scalar_one(),
             equipment={
                 printable(newest.equipment, limit=100): newest.at.timestamp()
                 for newest in queue.arrivals(conn, limit=max_equipment)

@@ -16,14 +16,14 @@ from signal_pipeline.db.engine import create_engine
 from signal_pipeline.domain import FailureReason, Stage, Status
 from signal_pipeline.errors import ClaimLost
 from signal_pipeline.observability import readings
-from signal_pipeline.observability.metrics import TOTALS, families
+from signal_pipeline.observability.metrics import TOTALS, PipelineCollector, families
 from signal_pipeline.processing.batch import Batch
 from signal_pipeline.processing.run import run_batch
 from signal_pipeline.processing.worker import Worker
-from signal_pipeline.settings import DatabaseSettings, Settings
+from signal_pipeline.settings import DatabaseSettings, MetricsSettings, Settings
 from signal_pipeline_tests.observability.prometheus import exporter, fetch, prometheus, wait_for
 from signal_pipeline_tests.programs import program
-from signal_pipeline_tests.signals import count, expire, insert_signals, recording, steal, totals
+from signal_pipeline_tests.signals import change, count, expire, insert_signals, recording, steal, totals
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -163,8 +163,11 @@ def test_no_label_names_a_file_a_signal_or_a_run(engine: Engine) -> None:
 def test_equipment_is_bounded(engine: Engine) -> None:
     for i in range(4):
         insert_signals(engine, 1, equipment=f"M{i}")
-    assert set(readings.read(engine, max_equipment=3).equipment) == {"M0", "M1", "M2"}
-    assert readings.read(engine, max_equipment=0).equipment == {}
+    some = readings.read(engine, max_equipment=3)
+    assert set(some.equipment) == {"M0", "M1", "M2"}
+    assert some.equipment_total == 4
+    none = readings.read(engine, max_equipment=0)
+    assert (none.equipment, none.equipment_total) == ({}, 4)
 
 
 @pytest.mark.processes
@@ -256,13 +259,23 @@ def test_a_scrape_changes_nothing_and_needs_no_right_but_to_read(engine: Engine)
             conn.execute(text(f"DROP ROLE {name}"))
 
 
-def test_documented_metrics_are_those_that_exist(engine: Engine, repository: Path) -> None:
+def test_documented_metrics_are_those_that_exist_the_exporters_own_included(engine: Engine, repository: Path) -> None:
+    fill(engine)
+    change(engine, "CREATE TABLE daemon_heartbeats (daemon_type text, body text)")
+    change(engine, """INSERT INTO daemon_heartbeats VALUES ('SENSOR', '{"timestamp": 1}')""")
     page = (repository / "docs/operations.md").read_text()
-    named = set(re.findall(r"`(signal_pipeline_\w+)`", page))
-    served = {
-        f.name + ("_total" if f.type == "counter" else "") for f in families(readings.read(engine, max_equipment=1))
-    }
-    assert served <= named
+    table = dict(re.findall(r"^\| `(signal_pipeline_\w+)` \| (\w+) \|", page, re.MULTILINE))
+    collector = PipelineCollector(engine, engine, MetricsSettings(), repository)
+    served = {f.name + ("_total" if f.type == "counter" else ""): f.type for f in collector.collect()}
+    assert served == table
+    named = set(re.findall(r"`(signal_pipeline_[a-z_]+)(?=[`{ ])", page))
+    assert named - set(table) == {"signal_pipeline_reader"}
+
+
+def test_every_reason_of_a_failure_stands_in_the_runbook(repository: Path) -> None:
+    page = (repository / "docs/operations.md").read_text()
+    section = page.split("### SignalPipelineFailures\n")[1].split("\n### ")[0]
+    assert set(re.findall(r"^- `(\w+)`", section, re.MULTILINE)) == {reason.value for reason in FailureReason}
 
 
 @pytest.fixture

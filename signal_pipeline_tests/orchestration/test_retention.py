@@ -11,6 +11,8 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 from sqlalchemy import Engine, text
 
+from signal_pipeline.db.signals import clear_phases
+from signal_pipeline.observability import readings
 from signal_pipeline.orchestration import ops
 from signal_pipeline.orchestration.build import build_definitions
 from signal_pipeline.orchestration.jobs import PROCESS_SIGNALS
@@ -285,6 +287,23 @@ def test_the_job_prunes_by_the_settings_and_touches_no_row(
     assert numbers(instance, done) == [4, 5]
     assert before in run_ids(instance), "it is not a day old"
     assert {table: count(engine, table) for table in tables} == rows
+
+
+def test_the_counters_stay_when_samples_are_cleared_and_keys_and_runs_are_pruned(
+    engine: Engine, stored: DagsterInstance, definitions: Definitions
+) -> None:
+    """A counter that shrank would look like a restart, and the rates after it would be inventions."""
+    first, last = insert_signals(engine, 3, equipment="first"), insert_signals(engine, 1, equipment="last")
+    for ids in (first, last):
+        process(definitions, stored, ids)
+    before = readings.read(engine, max_equipment=0)
+    assert (before.totals["signals_completed_total"], before.totals["features_total"]) == (4, count(engine, "features"))
+    with engine.begin() as conn:
+        assert set(clear_phases(conn, first)) == set(first)
+    assert prune_keys(stored, engine, kept=1).keys == 3
+    assert prune_runs(stored, days=30, now=MONTHS_LATER) == 1
+    after = readings.read(engine, max_equipment=0)
+    assert (after.totals, after.durations) == (before.totals, before.durations)
 
 
 def test_the_retention_is_on_by_default_and_says_what_it_does(definitions: Definitions) -> None:
