@@ -118,9 +118,7 @@ class PipelineCollector(Collector):
         yield _gauge("database_up", "Whether the domain database could be read.", up)
         yield _counter("scrape_errors_total", "Looks at the domain database that failed.", self._errors)
         yield _gauge("scrape_duration_seconds", "How long the last look took.", seconds)
-        yield _gauge(
-            "equipment_limit", "METRICS_MAX_EQUIPMENT of this exporter.", self.settings.metrics_max_equipment
-        )
+        yield _gauge("equipment_limit", "METRICS_MAX_EQUIPMENT of this exporter.", self.settings.metrics_max_equipment)
         build = GaugeMetricFamily(f"{PREFIX}build_info", "The version that exports.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
