@@ -17,7 +17,7 @@ from signal_pipeline.domain import PHASES
 
 Scope = Literal["phase", "machine"]
 
-FEATURE_CODE_VERSION: Final = 1
+FEATURE_CODE_VERSION: Final = 2
 """Raised whenever the same samples would give other numbers; part of every row's `feature_version`."""
 
 N_BANDS: Final = 5
@@ -137,14 +137,14 @@ def _tones() -> Iterator[Feature]:
 
 
 def _machine() -> Iterator[Feature]:
-    unbalance = "as NEMA MG 1 for voltages: 100 · max|Ik - I| / I, I the mean of the three rms"
+    unbalance = "as NEMA MG 1 for voltages: 100 · max||Ik| - I| / I, I the mean of |Ia|, |Ib|, |Ic|"
     rows = (
         ("seq_pos_amplitude", "A", "positive sequence I1, amplitude", "|Ia + a·Ib + a²·Ic| / 3", _SEQUENCE, "sequence"),
         ("seq_neg_amplitude", "A", "negative sequence I2, amplitude", "|Ia + a²·Ib + a·Ic| / 3", _SEQUENCE, "sequence"),
         ("seq_zero_amplitude", "A", "zero sequence I0, amplitude", "|Ia + Ib + Ic| / 3", _SEQUENCE, "sequence"),
         ("i2_i1_pct", "%", "negative against positive sequence", "100 · I2 / I1", _SEQUENCE, "sequence"),
         ("i0_i1_pct", "%", "zero against positive sequence", "100 · I0 / I1", _SEQUENCE, "sequence"),
-        ("unbalance_pct", "%", "unbalance of the phases' rms", unbalance, "NEMA MG 1", "unbalance"),
+        ("unbalance_pct", "%", "unbalance of the fundamentals", unbalance, "NEMA MG 1", "unbalance"),
         ("park_mean", "A", "mean modulus of Park's vector", "mean(m), m = sqrt(iD² + iQ²)", _PARK, "park"),
         ("park_ripple_pct", "%", "ripple of the modulus", "100 · std(m) / mean(m)", _PARK, "park"),
         ("park_2f_pct", "%", "modulus at twice line frequency", "100 · |M(2·f1)| / mean(m)", _PARK, "park_2f"),

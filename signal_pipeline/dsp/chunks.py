@@ -14,16 +14,19 @@ from typing import Final, cast
 import numpy as np
 import scipy.fftpack
 
-from signal_pipeline.dsp import spectrum, tones, waveform
+from signal_pipeline.dsp import machine, peaks, spectrum, steadiness, tones, waveform
 from signal_pipeline.dsp.arrays import F4, F8, I1, Bools
 from signal_pipeline.dsp.plan import MAX_FILLED, Plan
 
-PHASE_NAMES: Final = (*waveform.NAMES, *spectrum.NAMES, *tones.NAMES)
-MACHINE_NAMES: Final = (*waveform.PARK_NAMES, *tones.MACHINE_NAMES)
+PHASE_NAMES: Final = (*waveform.NAMES, *spectrum.NAMES, *peaks.NAMES, *tones.NAMES)
+MACHINE_NAMES: Final = (*waveform.PARK_NAMES, *machine.NAMES)
 SKIP_REASONS: Final = {waveform.GAP_TOO_LONG: "gap_too_long", waveform.TOO_MUCH_FILLED: "too_much_filled"}
 
 _SPECTRUM: Final = slice(len(waveform.NAMES), len(waveform.NAMES) + len(spectrum.NAMES))
-_TONES: Final = slice(_SPECTRUM.stop, None)
+_PEAKS: Final = slice(_SPECTRUM.stop, _SPECTRUM.stop + len(peaks.NAMES))
+_TONES: Final = slice(_PEAKS.stop, None)
+_LATER_PEAKS: Final = slice(PHASE_NAMES.index("peak_2_freq_hz"), _PEAKS.stop)
+_HARMONICS: Final = slice(PHASE_NAMES.index("thd_pct"), None)
 _TOTAL: Final = PHASE_NAMES.index("total_power")
 _FUNDAMENTAL: Final = PHASE_NAMES.index("fundamental_amplitude")
 _PARK: Final = len(waveform.PARK_NAMES)
@@ -34,7 +37,7 @@ class Measured:
     """What the kernels found in n windows, in the kernels' own order; NaN where a quantity is undefined.
 
     `phases` (n, 3, len(PHASE_NAMES)), `machine` (n, len(MACHINE_NAMES)), `scales` (n, 3) A and 0 for a constant
-    phase, `status` (n,) of `waveform`, `found` (n, 3) and `sequence` (n,) of `tones`.
+    phase, `status` (n,) of `waveform`, `found` (n, 3) of `tones` and `steadiness`, `sequence` (n,) of `machine`.
     """
 
     phases: F8
@@ -78,6 +81,8 @@ class Workspace:
         self._modulus_means = np.empty(n)
         self._low = np.empty((n, 3, min(2 * plan.last_line + 7, w)), np.float32)
         self._places = np.zeros((n, 3))
+        self._residuals = np.zeros((n, 3))
+        self._candidates = np.empty((3 * n, peaks.N_CANDIDATES), np.int64)
         self._chunk = Measured.empty(n)
 
     def measure(self, phases: F4, *, start_row: int, number: int, windows: range, into: Measured) -> None:
@@ -107,13 +112,29 @@ class Workspace:
         numbers, scales, places = chunk.phases.reshape(n, -1), chunk.scales.reshape(n), self._places.reshape(n)
         samples = self._centred.reshape(n, -1)
         packed = cast("F4", scipy.fftpack.rfft(samples, axis=-1, overwrite_x=True))
-        spectrum.describe(packed, scales, plan.bands, plan.df, numbers[:, _SPECTRUM])
+        spectrum.describe(packed, scales, plan.bands, plan.df, numbers[:, _SPECTRUM], self._candidates)
+        peaks.measure(packed, scales, self._candidates, plan.df, numbers[:, _PEAKS])
+        found = chunk.found.reshape(n)
         tones.describe(
-            packed, numbers[:, _TOTAL], scales, plan.df,
-            self._low.reshape(n, -1), places, numbers[:, _TONES], chunk.found.reshape(n),
-        )  # fmt: skip
+            packed, numbers[:, _TOTAL], scales, plan.df, self._low.reshape(n, -1), places, numbers[:, _TONES], found
+        )
+        steadiness.judge(packed, places, scales, numbers[:, _TONES], self._residuals.reshape(n), found)
         if self._present.all():
-            tones.combine(
-                self._low, self._places, chunk.phases[:, :, _FUNDAMENTAL], chunk.scales, self._modulus,
+            machine.combine(
+                self._low, self._places, chunk.phases[:, :, _FUNDAMENTAL], self._residuals, chunk.scales, self._modulus,
                 self._modulus_means, plan.weights, chunk.machine[:, _PARK:], chunk.sequence,
             )  # fmt: skip
+        _take_back(numbers, found)
+
+
+def _take_back(numbers: F8, found: I1) -> None:
+    """Leave of what was measured in an unsteady phase only what leakage has not made; numbers (rows, …)."""
+    if found.max() < steadiness.NOT_STATIONARY:
+        return
+    for state, columns in (
+        (steadiness.NOT_STATIONARY, (_PEAKS, _TONES)),
+        (steadiness.LEAKING, (_LATER_PEAKS, _HARMONICS)),
+    ):
+        for row in np.flatnonzero(found == state):
+            for names in columns:
+                numbers[row, names] = np.nan

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -131,24 +131,16 @@ def _shares(windows: range, chunk: int, workers: int) -> Iterator[range]:
 
 @lru_cache(maxsize=1)
 def _order() -> tuple[Any, ...]:
-    """The place of every column among the kernels' numbers: phases first, then machine, unbalance last."""
+    """The place of every column among the kernels' numbers: phases first, then machine."""
     from signal_pipeline.dsp.chunks import MACHINE_NAMES, PHASE_NAMES
 
-    machine = (*MACHINE_NAMES, "unbalance_pct")
     places = []
     for feature in FEATURES:
         if feature.scope == "phase":
             places += [phase * len(PHASE_NAMES) + PHASE_NAMES.index(feature.name) for phase in range(3)]
         else:
-            places.append(3 * len(PHASE_NAMES) + machine.index(feature.name))
+            places.append(3 * len(PHASE_NAMES) + MACHINE_NAMES.index(feature.name))
     return tuple(places)
-
-
-def _unbalance(rms: F8) -> F8:
-    """100 · max|Ik - I| / I of rms (n, 3), I their mean; (n, 1), NaN where it is 0 or a phase is missing."""
-    mean = rms.mean(axis=1, keepdims=True)
-    mean[mean == 0] = np.nan
-    return cast("F8", 100 * np.abs(rms - mean).max(axis=1, keepdims=True) / mean)
 
 
 def _as_block(measured: "Measured", plan: Plan, windows: range, present: Presence) -> FeatureBlock:
@@ -158,8 +150,7 @@ def _as_block(measured: "Measured", plan: Plan, windows: range, present: Presenc
     kept = measured.take(measured.status == 0)
     numbers = np.asarray(windows, np.int64)[measured.status == 0]
     phases = kept.phases.reshape(len(numbers), 3 * len(PHASE_NAMES))
-    rms = kept.phases[:, :, PHASE_NAMES.index("rms")]
-    values = np.concatenate([phases, kept.machine, _unbalance(rms)], axis=1)[:, _order()]
+    values = np.concatenate([phases, kept.machine], axis=1)[:, _order()]
     lacking = np.isnan(values).any(axis=1)
     reasons = iter(explain(kept.take(lacking), present=present, plan=plan))
     return FeatureBlock(

@@ -3,8 +3,8 @@
 Here: from the kernels' states to `null_reasons`. Not here: the decision itself, which the kernels take.
 A key is a phase, a group of one phase, a machine's group or a column (`catalogue.columns_explained_by`); it explains
 those of its columns that are NULL. A value begins with one word: `missing_phase`, `zero_signal`, `constant_signal`,
-`no_fundamental`, `insufficient_resolution`, `above_nyquist`, `no_peak`, `no_positive_sequence`, `no_rotating_field`
-or `not_configured`.
+`no_fundamental`, `not_stationary`, `insufficient_resolution`, `above_nyquist`, `no_peak`, `no_positive_sequence`,
+`no_rotating_field` or `not_configured`.
 """
 
 from typing import Final, NamedTuple
@@ -13,7 +13,8 @@ import numpy as np
 
 from signal_pipeline.catalogue import HARMONICS, N_PEAKS
 from signal_pipeline.domain import PHASES
-from signal_pipeline.dsp import tones
+from signal_pipeline.dsp import machine as of_three
+from signal_pipeline.dsp import steadiness, tones
 from signal_pipeline.dsp.arrays import I8
 from signal_pipeline.dsp.chunks import MACHINE_NAMES, PHASE_NAMES, Measured
 from signal_pipeline.dsp.plan import MIN_SPECTRUM, Plan
@@ -29,8 +30,14 @@ _PARK_RIPPLE: Final = MACHINE_NAMES.index("park_ripple_pct")
 _PARK_2F: Final = MACHINE_NAMES.index("park_2f_pct")
 _FOUND: Final = {
     tones.NO_FUNDAMENTAL: "no_fundamental",
-    tones.TOO_SHORT: f"insufficient_resolution: fewer than {tones.MIN_CYCLES:g} cycles",
+    tones.TOO_SHORT: f"insufficient_resolution: most of the power has fewer than {tones.MIN_CYCLES:g} cycles a window,"
+    " a drift or a slower line",
 }
+_UNSTEADY: Final = {
+    steadiness.NOT_STATIONARY: "not_stationary: amplitude or frequency of the line changes within the window",
+    steadiness.LEAKING: "not_stationary: a jump within the window leaks as far as the harmonics",
+}
+_OF_SEQUENCE: Final = ("sequence", "unbalance", "park_2f")
 
 
 class _Phase(NamedTuple):
@@ -80,9 +87,12 @@ def _of_phase(phase: str, state: _Phase, plan: Plan) -> Reasons:
         return {f"{group}_{phase}": why for group in _SPECTRAL}
     reasons: Reasons = {key: why for key, why in plan.reasons if key.endswith(f"_{phase}")}
     if state.n_peaks < N_PEAKS:
-        reasons[f"peaks_{phase}"] = f"no_peak: {state.n_peaks} found"
+        reasons[f"peaks_{phase}"] = _UNSTEADY.get(state.found, f"no_peak: {state.n_peaks} found")
+    if state.found == steadiness.LEAKING:
+        return reasons | {f"harmonics_{phase}": _UNSTEADY[state.found]}
     if state.found != tones.MEASURED:
-        return reasons | {f"{group}_{phase}": _FOUND[state.found] for group in ("fundamental", "harmonics")}
+        why = (_UNSTEADY | _FOUND)[state.found]
+        return reasons | {f"{group}_{phase}": why for group in ("fundamental", "harmonics")}
     if state.n_harmonics < len(HARMONICS):
         reasons[f"harmonics_{phase}"] = (
             f"above_nyquist: harmonics {HARMONICS[state.n_harmonics]} to {HARMONICS[-1]}"
@@ -96,18 +106,16 @@ def _of_machine(phases: list[_Phase], machine: _Machine, plan: Plan) -> Reasons:
     """Reasons of what needs all three phases, which were recorded."""
     if all(phase.constant for phase in phases):
         zero = all(phase.zero for phase in phases)
-        groups = ("sequence", "park", "park_2f", *(("unbalance",) if zero else ()))
-        return dict.fromkeys(groups, "zero_signal" if zero else "constant_signal")
+        return dict.fromkeys((*_OF_SEQUENCE, "park"), "zero_signal" if zero else "constant_signal")
     reasons: Reasons = dict.fromkeys(("park_ripple_pct", "park_2f"), "no_rotating_field") if machine.no_ripple else {}
     if not plan.spectral:
-        return reasons | dict.fromkeys(
-            ("sequence", "park_2f"), f"insufficient_resolution: {MIN_SPECTRUM} samples needed"
-        )
-    found = {phase.found for phase in phases}
-    if tones.MEASURED not in found:
-        why = _FOUND[tones.TOO_SHORT if tones.TOO_SHORT in found else tones.NO_FUNDAMENTAL]
-        return reasons | dict.fromkeys(("sequence", "park_2f"), why)
-    if machine.sequence == tones.NO_POSITIVE:
+        return reasons | dict.fromkeys(_OF_SEQUENCE, f"insufficient_resolution: {MIN_SPECTRUM} samples needed")
+    if machine.sequence == of_three.NOT_STATIONARY:
+        return reasons | dict.fromkeys(_OF_SEQUENCE, _UNSTEADY[steadiness.NOT_STATIONARY])
+    if machine.sequence == of_three.NO_FUNDAMENTAL:
+        short = any(phase.found == tones.TOO_SHORT for phase in phases)
+        return reasons | dict.fromkeys(_OF_SEQUENCE, _FOUND[tones.TOO_SHORT if short else tones.NO_FUNDAMENTAL])
+    if machine.sequence == of_three.NO_SEQUENCE:
         reasons |= dict.fromkeys(("i2_i1_pct", "i0_i1_pct"), "no_positive_sequence")
     if machine.no_park_2f:
         reasons.setdefault("park_2f", "above_nyquist")
@@ -123,7 +131,7 @@ def _explain(state: list[int], present: tuple[bool, ...], plan: Plan) -> Reasons
         reasons |= _of_phase(phase, found, plan) if recorded else {f"phase_{phase}": "missing_phase"}
     if all(present):
         return reasons | _of_machine(phases, _Machine(*state[3 * width :]), plan)
-    return reasons | dict.fromkeys(("sequence", "unbalance", "park", "park_2f"), "missing_phase")
+    return reasons | dict.fromkeys((*_OF_SEQUENCE, "park"), "missing_phase")
 
 
 def explain(measured: Measured, *, present: tuple[bool, ...], plan: Plan) -> list[Reasons]:

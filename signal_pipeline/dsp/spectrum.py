@@ -1,7 +1,8 @@
-"""Kernels over the power spectrum: its moments, entropy, flatness, rolloff, bands, and its strongest peaks.
+"""Kernels over the power spectrum: its moments, entropy, flatness, rolloff, bands, and where its peaks may be.
 
-Not here: the transform (scipy's), the line frequency and its harmonics (`tones`), the table's columns. Imported
-lazily, see `compiled`. Power is float32, a block of it is summed in float32, blocks are summed in float64.
+Not here: the transform (scipy's), what a peak measures (`peaks`), the line frequency and its harmonics (`tones`), the
+table's columns. Imported lazily, see `compiled`. Power is float32, a block of it is summed in float32, blocks are
+summed in float64.
 """
 
 # ruff: noqa: PLR0917 - the compiler knows no keyword-only arguments
@@ -16,17 +17,15 @@ from signal_pipeline.dsp.compiled import compiled
 NAMES: Final = (
     "dominant_freq_hz", "spectral_centroid_hz", "spectral_bandwidth_hz", "spectral_rolloff_hz", "spectral_entropy",
     "spectral_flatness", "total_power", "band_power_1", "band_power_2", "band_power_3", "band_power_4", "band_power_5",
-    "peak_1_freq_hz", "peak_1_amplitude", "peak_2_freq_hz", "peak_2_amplitude", "peak_3_freq_hz", "peak_3_amplitude",
 )  # fmt: skip
 """What `describe` writes along the last axis of `out`, in this order."""
 
 _N_SHAPE: Final = 7
 _N_BANDS: Final = 5
-_N_PEAKS: Final = 3
 _BLOCK: Final = 512
 _ROLLOFF: Final = 0.85
 _PEAK_FLOOR: Final = 1e-8  # 80 dB below the strongest: the float32 transform's own noise stays below
-_PEAK_FIRST_BIN: Final = 4  # fewer cycles in the window, and the tone's own mirror image bends the peak
+_PEAK_MARGIN: Final = 4  # bins from either end of the spectrum: nearer, and its own mirror image bends a peak
 _SMALLEST: Final = 0x0DA24260  # 1e-30 as the bits of a float32: the logarithm of an empty bin
 
 
@@ -226,7 +225,7 @@ def _find_peaks(power: F4, peaks: I4, best: I8) -> None:
         if height < floor or (best[-1] >= 0 and height <= power[best[-1]]):
             return
         bar = floor
-        for k in range(max(block * _BLOCK, _PEAK_FIRST_BIN), min((block + 1) * _BLOCK, power.shape[0] - 2)):
+        for k in range(max(block * _BLOCK, _PEAK_MARGIN), min((block + 1) * _BLOCK, power.shape[0] - _PEAK_MARGIN)):
             # the bar first: it turns nearly every bin away, and the processor learns that
             if power[k] >= bar and power[k] > power[k - 1] and power[k] >= power[k + 1]:
                 _insert(power, k, best)
@@ -234,28 +233,18 @@ def _find_peaks(power: F4, peaks: I4, best: I8) -> None:
 
 
 @compiled
-def _read_peak(power: F4, k: int, df: float, scale: float, out: F8) -> None:
-    """Frequency and amplitude of the tone whose Hann-windowed line peaks in bin k. A tone of power P in
-    its bin, right on it, has the amplitude sqrt(3·P)."""
-    left, middle, right = np.sqrt(power[k - 1]), np.sqrt(power[k]), np.sqrt(power[k + 1])
-    delta = 2.0 * (right - left) / (left + 2 * middle + right)
-    line = 1.0 if abs(delta) < 1e-9 else np.sin(np.pi * delta) / (np.pi * delta * (1 - delta * delta))
-    out[0] = df * (k + delta)
-    out[1] = scale * np.sqrt(3.0) * middle / line
-
-
-@compiled
-def describe(packed: F4, scales: F8, bands: I8, df: float, out: F8) -> None:
+def describe(packed: F4, scales: F8, bands: I8, df: float, out: F8, candidates: I8) -> None:
     """Describe the spectra of some windows.
 
     In: packed (rows, W) float32, the plain transforms: X[0], then real and imaginary part of each bin; scales (rows,),
     A, 0 where there is no spectrum; bands (5, 2) bins, empty where low = high; df, Hz between bins. Out: out
-    (rows, 18), NaN where undefined.
+    (rows, 12), NaN where undefined; candidates (rows, …), the bins of the strongest local maxima by power, or -1.
     """
     power = np.empty(packed.shape[1] // 2 + 1, np.float32)
     n_blocks = (power.shape[0] + _BLOCK - 1) // _BLOCK
-    sums, peaks, best = np.empty(n_blocks), np.empty(n_blocks, np.int32), np.empty(_N_PEAKS, np.int64)
+    sums, peaks = np.empty(n_blocks), np.empty(n_blocks, np.int32)
     out[:] = np.nan
+    candidates[:] = -1
     for index in range(scales.shape[0]):
         scale, row = scales[index], out[index]
         if scale == 0:
@@ -265,8 +254,4 @@ def describe(packed: F4, scales: F8, bands: I8, df: float, out: F8) -> None:
         for band in range(_N_BANDS):
             if bands[band, 0] < bands[band, 1]:
                 row[_N_SHAPE + band] = scale * scale * _band(power, sums, bands[band, 0], bands[band, 1])
-        _find_peaks(power, peaks, best)
-        for rank in range(_N_PEAKS):
-            if best[rank] >= 0:
-                place = _N_SHAPE + _N_BANDS + 2 * rank
-                _read_peak(power, best[rank], df, scale, row[place : place + 2])
+        _find_peaks(power, peaks, candidates[index])

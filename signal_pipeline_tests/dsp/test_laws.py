@@ -73,7 +73,7 @@ def test_any_amplitude_scales(phases: Phases, factor: float) -> None:
     assert_close(block, extract(phases, GRID), factor=factor, leave_out=peaks)
 
 
-WITH_OFFSET = ("rms", "mean", "min", "max", "peak", "crest", "form", "impulse", "unbalance_pct")
+WITH_OFFSET = ("rms", "mean", "min", "max", "peak", "crest", "form", "impulse")
 
 
 @settings(max_examples=25, deadline=None)
@@ -134,13 +134,16 @@ def test_turning_the_phases_round_turns_their_columns_and_leaves_the_machine(pha
                 assert np.array_equal(got, want, equal_nan=True), feature.name
 
 
-def test_swapping_two_phases_swaps_positive_and_negative_sequence() -> None:
-    phases = motor(2560, fs=FS, noise=0.1)
-    phases[0] *= 0.8
+@settings(max_examples=25, deadline=None)
+@given(phases=signals, share=st.floats(0.3, 1.5))
+def test_swapping_two_leads_changes_nothing_of_the_machine(phases: Phases, share: float) -> None:
+    """The sequence that carries more is the positive one, as the diagnosis has it."""
+    phases = phases * np.array([[share], [1], [1]], np.float32)
     block, swapped = extract(phases, GRID), extract(phases[[0, 2, 1]], GRID)
-    assert column(swapped, "seq_neg_amplitude") == pytest.approx(column(block, "seq_pos_amplitude"), rel=1e-6)
-    assert column(swapped, "seq_pos_amplitude") == pytest.approx(column(block, "seq_neg_amplitude"), rel=1e-6)
-    assert column(swapped, "seq_zero_amplitude") == pytest.approx(column(block, "seq_zero_amplitude"), rel=1e-6)
+    for feature in FEATURES:
+        if feature.scope == "machine":
+            got, want = column(swapped, feature.name), column(block, feature.name)
+            assert got == pytest.approx(want, rel=1e-4, abs=1e-3, nan_ok=True), feature.name
 
 
 @settings(max_examples=60, deadline=None)

@@ -111,6 +111,23 @@ def test_noise_has_no_fundamental() -> None:
     assert reasons["fundamental_a"] == reasons["sequence"] == "no_fundamental"
 
 
+def test_a_drift_that_outweighs_the_line_is_named() -> None:
+    t = np.arange(1000) / FS
+    block, reasons = one(motor(1000, fs=FS) + np.float32(400) * t.astype(np.float32))
+    assert is_null(block, "line_freq_hz_a", "i2_i1_pct")
+    assert "drift" in reasons["fundamental_a"]
+    assert "drift" in reasons["sequence"]
+
+
+def test_integrated_noise_has_no_line_frequency() -> None:
+    """A random walk has a strongest bin, and it is not that of a tone."""
+    grid = WindowGrid(FS, 1000, 500)
+    walk = np.cumsum(np.random.default_rng(3).standard_normal((3, 100_000)), axis=1)
+    block = extract(walk.astype(np.float32), grid)
+    for phase in "abc":
+        assert is_null(block, f"line_freq_hz_{phase}", f"fundamental_amplitude_{phase}")
+
+
 def test_a_tone_above_every_line_frequency_is_no_fundamental() -> None:
     grid = WindowGrid(25_600.0, 25_600, 12_800)
     block, reasons = one(motor(25_600, fs=25_600, freq=3000), grid)

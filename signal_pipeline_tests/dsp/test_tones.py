@@ -118,6 +118,46 @@ def test_an_open_phase_is_half_negative_sequence() -> None:
     assert column(block, "unbalance_pct")[0] == pytest.approx(100, abs=0.01)
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1)])
+def test_a_balanced_motor_has_its_positive_sequence_whichever_way_it_is_wired(order: tuple[int, ...]) -> None:
+    block = of(*(tone(50, phase=-k * 2 * math.pi / 3) for k in order))
+    assert column(block, "seq_pos_amplitude")[0] == pytest.approx(10, rel=1e-5)
+    assert column(block, "i2_i1_pct")[0] == pytest.approx(0, abs=1e-3)
+    assert block.null_reasons[0] is None or "i2_i1_pct" not in block.null_reasons[0]
+
+
+def test_a_reversed_sensor_is_half_negative_sequence() -> None:
+    """The sums over the two orders of a balanced motor with one sign turned are 1/3 and 2/3 of it."""
+    block = of(tone(50), tone(50, phase=-2 * math.pi / 3), tone(50, amplitude=-10, phase=-4 * math.pi / 3))
+    phasors = np.exp(-2j * np.pi * np.arange(3) / 3) * [1, 1, -1]
+    turn = np.exp(2j * np.pi / 3)
+    one, other = abs(phasors @ [1, turn, turn**2]), abs(phasors @ [1, turn**2, turn])
+    assert column(block, "i2_i1_pct")[0] == pytest.approx(100 * min(one, other) / max(one, other), abs=0.01)
+    assert column(block, "unbalance_pct")[0] == pytest.approx(0, abs=1e-3)
+
+
+def test_the_offset_of_a_sensor_is_no_unbalance() -> None:
+    """3 A of it on one of three balanced phases read 5.6 % when the rms of a phase contained its mean."""
+    block = of(*(tone(50, phase=-k * 2 * math.pi / 3) + offset for k, offset in enumerate((3.0, 0.0, 0.0))))
+    assert column(block, "unbalance_pct")[0] == pytest.approx(0, abs=1e-3)
+
+
+def test_the_unbalance_is_the_largest_deviation_of_a_fundamental_from_their_mean() -> None:
+    """Amplitudes 9, 10, 11 and a harmonic that is none of it: 10 %."""
+    phases = [tone(50, amplitude=9 + k, phase=-k * 2 * math.pi / 3) for k in range(3)]
+    block = of(phases[0] + tone(250, amplitude=4), phases[1], phases[2])
+    assert column(block, "unbalance_pct")[0] == pytest.approx(10, abs=1e-3)
+
+
+@pytest.mark.parametrize("drift", [10.0, 20.0, 40.0])
+def test_a_drift_beside_fifty_cycles_leaves_the_line_its_numbers(drift: float) -> None:
+    """40 A over the window hold more power than the line of 10 A, and none of it where the line is."""
+    block = of(tone(50.3) + drift * np.arange(25_600) / 25_600)
+    assert column(block, "line_freq_hz_a")[0] == pytest.approx(50.3, abs=0.001)
+    assert column(block, "fundamental_amplitude_a")[0] == pytest.approx(10, rel=1e-4)
+    assert column(block, "thd_pct_a")[0] < 0.05
+
+
 def test_an_unbalanced_current_beats_at_twice_the_line_in_the_park_vector() -> None:
     """I1 = 10, I2 = 0.5: the modulus swings by 2·I2 about I1·sqrt(3/2), so its line at 2f is I2/I1."""
     shift = 2 * np.pi / 3
