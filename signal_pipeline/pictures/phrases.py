@@ -19,6 +19,8 @@ REASONS: Final = {
     "no_line": "no line frequency carries the current",
     "slip_unknown": "nothing shows the slip",
     "slip_ambiguous": "two ways to the slip disagree",
+    "sensors": "the currents do not fit together, a sensor may be dead, reversed or set wrong",
+    "clipped": "the current was larger than the recorder's range",
 }
 
 

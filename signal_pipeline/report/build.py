@@ -48,13 +48,12 @@ def build_report(
             raise SettingsError(f"there is no equipment {equipment!r}; known: {known}")
         told = reported.tell(conn, found, start=start or EVER[0], end=end or EVER[1])
         forecast = newest_forecast(conn, found.id) if end is None else []
-    severity, _ = words.severity_now(told)
     written = words.moment(now or datetime.now(UTC))
     return render(
         equipment,
         f"{_plate(found)} · report of {written}",
         words.summary(told),
-        severity,
+        words.mark_of(told),
         [*_over_time(told, forecast), _diagnosis(told), *_last_recording(engine, settings, told), _events(told)],
     )
 
@@ -91,7 +90,7 @@ def _over_time(told: Told, forecast: Sequence[Any]) -> "list[Section]":
             "Anomaly scores",
             plots.scores(told.recordings, told.events)
             if scored
-            else "No recording of this time was scored. `signal-pipeline train` makes a model.",
+            else "No recording of this time was scored: signal-pipeline train makes a model.",
         ),
         Section(
             "Features of each recording",
@@ -107,7 +106,7 @@ def _diagnosis(told: Told) -> "Section":
         return Section("Diagnosis", "No recording of this time was diagnosed.")
     newest = told.diagnoses[0]
     rows = [
-        (words.QUANTITIES.get(f["quantity"], f["quantity"]), words.value_of(f), f["severity"] or "", f["detail"])
+        (words.QUANTITIES.get(f["quantity"], f["quantity"]), words.value_of(f), f["severity"] or "", words.evidence(f))
         for f in newest.findings
     ]
     return Section(
@@ -151,8 +150,8 @@ def _events(told: Told) -> "Section":
         (
             words.moment(e.started_at),
             "still open" if e.is_open else words.moment(e.ended_at),
-            f"{e.peak_score:.3g} (threshold {e.threshold:.3g})",
-            ", ".join(f"{name} {100 * share:.0f} %" for name, share in e.features[:3]),
+            f"{words.number(e.peak_score)} (threshold {words.number(e.threshold)})",
+            "; ".join(f"{words.feature(name)}: {100 * share:.0f} %" for name, share in e.features[:3]),
         )
         for e in told.events
     ]

@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from signal_pipeline.db.forecasts import QUANTITIES
-from signal_pipeline.domain import PHASE_NAMES
+from signal_pipeline.domain import PHASE_NAMES, PHASES
 from signal_pipeline.pictures.colours import ALARM, GRID, HIGHLIGHT, INK, LINE, PHASE_COLOURS, QUIET
 from signal_pipeline.pictures.thinning import F4, spectrum_db, strongest
 
 CYCLES = 6
 LINE_HZ = 50.0
 COLUMNS = 3000
+SPREAD = 5
+"""Times the threshold: scores beyond it flatten the healthy ones on a linear axis."""
 
 
 def layout(figure: go.Figure, *, height: int, y: str = "", x: str = "") -> go.Figure:
@@ -51,7 +52,7 @@ def trend(hours: Sequence[Any], forecast: Sequence[Any]) -> go.Figure:
         if not rows:
             continue
         ahead = [row.hour_start for row in rows]
-        group = {"legendgroup": "forecast", "showlegend": quantity == QUANTITIES[0]}
+        group = {"legendgroup": "forecast", "showlegend": quantity == QUANTITIES[0], "legendrank": 2000}
         figure.add_scatter(
             x=ahead + ahead[::-1],
             y=[row.upper_80 for row in rows] + [row.lower_80 for row in rows][::-1],
@@ -100,34 +101,30 @@ def scores(recordings: Sequence[Any], events: Sequence[Any]) -> go.Figure:
     return figure
 
 
-def features(recordings: Sequence[Any], described: Sequence[tuple[str, str]]) -> go.Figure:
-    """Means over each recording of `described` features: (column without phase, label with unit)."""
-    figure = make_subplots(
-        rows=-(-len(described) // 2), cols=2, shared_xaxes=True, vertical_spacing=0.07, horizontal_spacing=0.09
-    )
+def features(recordings: Sequence[Any], described: Sequence[tuple[str, str]]) -> list[go.Figure]:
+    """Means over each recording of `described` features (column without phase, label with unit): a figure each."""
+    return [_feature(recordings, column, label, first=place == 0) for place, (column, label) in enumerate(described)]
+
+
+def _feature(recordings: Sequence[Any], column: str, label: str, *, first: bool) -> go.Figure:
+    """One quantity, of each phase or of the machine; the `first` figure says which colour is which phase."""
+    figure = go.Figure()
     x = [row.recorded_at for row in recordings]
-    for place, (column, label) in enumerate(described):
-        at = {"row": place // 2 + 1, "col": place % 2 + 1}
-        figure.update_yaxes(title_text=label, **at)
-        if not hasattr(recordings[0], column):
-            for phase, name, colour in zip("abc", PHASE_NAMES, PHASE_COLOURS, strict=True):
-                y = [getattr(row, f"{column}_{phase}") for row in recordings]
-                figure.add_scatter(
-                    x=x,
-                    y=y,
-                    name=name,
-                    legendgroup=name,
-                    showlegend=place == 0,
-                    mode="lines+markers",
-                    line={"color": colour, "width": 1.4},
-                    marker={"size": 4},
-                    **at,
-                )
-        else:
-            y = [getattr(row, column) for row in recordings]
-            line = {"color": LINE, "width": 1.4}
-            figure.add_scatter(x=x, y=y, name=label, showlegend=False, line=line, mode="lines+markers", **at)
-    return layout(figure, height=230 * (-(-len(described) // 2)))
+    per_phase = not hasattr(recordings[0], column)
+    columns = [f"{column}_{phase}" for phase in PHASES] if per_phase else [column]
+    styles = zip(PHASE_NAMES, PHASE_COLOURS, strict=True) if per_phase else [(label, LINE)]
+    known = False
+    for name, (shown, colour) in zip(columns, styles, strict=True):
+        y = [getattr(row, name) for row in recordings]
+        known = known or any(value is not None for value in y)
+        line = {"color": colour, "width": 1.4}
+        figure.add_scatter(x=x, y=y, name=shown, mode="lines+markers", line=line, marker={"size": 4})
+    layout(figure, height=230)
+    figure.update_layout(title={"text": label, "font": {"size": 14}, "x": 0.01, "y": 0.97}, showlegend=first)
+    if not known:
+        figure.add_annotation(text="no window could say", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
+        figure.update_yaxes(showticklabels=False)
+    return figure
 
 
 def waveform(phases: F4, *, fs: float) -> go.Figure:
@@ -166,7 +163,7 @@ def _numbers(values: Any, digits: int) -> list[float | None]:
 def _spreads(scored: Sequence[Any]) -> bool:
     """Whether the scores span so much that a linear axis would flatten the healthy ones."""
     highest = max((row.score for row in scored), default=0.0)
-    return highest > 20 * max((row.threshold for row in scored), default=1.0)
+    return highest > SPREAD * max((row.threshold for row in scored), default=1.0)
 
 
 def _faint(colour: str) -> str:

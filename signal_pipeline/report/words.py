@@ -1,10 +1,15 @@
 """What was found, in words that need no manual. Plain text: escaping is the page's business."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
+from signal_pipeline.catalogue import column_info
 from signal_pipeline.db.reported import Told
+from signal_pipeline.domain import PHASE_NAMES, PHASES
+from signal_pipeline.pictures import phrases
 
 QUANTITIES = {
     "line_frequency": "Line frequency",
@@ -16,22 +21,33 @@ QUANTITIES = {
     "interturn": "Inter-turn fault of the stator",
 }
 
-REFUSALS = {
-    "insufficient_resolution": "cannot be said: the recording is too short to keep the lines apart",
-    "no_motor_data": "cannot be said: the motor's plate is not known",
-    "off": "the motor was off",
-    "start_up": "cannot be said: the motor was starting",
-    "unsteady": "cannot be said: the current changed its level in the recording",
-    "clock_quality": "cannot be said: the line is smeared, by the recorder's clock or by noise around it",
-    "noise_floor": "cannot be said: a line that matters could hide in the noise",
-    "missing_phase": "cannot be said: a phase was not recorded",
-    "gaps": "cannot be said: samples are missing",
-    "one_sided": "cannot be said: there is a line on one side of the carrier only",
-    "no_line": "cannot be said: no line frequency carries the current",
-    "slip_unknown": "cannot be said: the slip is not known",
-    "slip_ambiguous": "cannot be said: two ways to the slip disagree",
-    "sensors": "cannot be said: the currents do not fit together, a sensor may be dead, reversed or set wrong",
-    "clipped": "cannot be said: the current was larger than the recorder's range",
+REFUSALS = {status: text if status == "off" else f"cannot be said: {text}" for status, text in phrases.REASONS.items()}
+
+PLATE = "import the motor's plate: signal-pipeline equipment import FILE"
+LONGER = "record longer"
+REMEDIES = {
+    "insufficient_resolution": LONGER,
+    "no_motor_data": PLATE,
+    "start_up": "record a running motor",
+    "unsteady": "record at a steady load",
+    "clock_quality": "check the recorder's clock and range",
+    "noise_floor": "record longer, or at more load",
+    "missing_phase": "check the sensors",
+    "gaps": "check the recorder",
+    "no_line": "check the sensors; or the motor was off, and its plate is not known",
+    "slip_unknown": "record longer; a plate with the number of rotor bars helps",
+    "slip_ambiguous": "record at a steady load",
+    "sensors": "check the clamps: their direction, phase and range",
+    "clipped": "set the recorder's range higher",
+}
+"""What a person can do about a refusal, where anything can be done; as in docs/diagnosis.md."""
+
+PLATE_NAMES = {
+    "rated_current_a": "the rated current",
+    "rated_speed_rpm": "the rated speed",
+    "pole_pairs": "the number of pole pairs",
+    "line_freq_hz": "the nominal line frequency",
+    "rotor_bars": "the number of rotor bars",
 }
 
 SEVERITIES = ("healthy", "incipient", "moderate", "severe")
@@ -59,14 +75,40 @@ def severity_now(told: Told) -> tuple[str | None, datetime | None]:
     return now, since
 
 
+def ill_since(told: Told) -> datetime | None:
+    """The first sign of what is not healthy now: the oldest open anomaly, or the first recording of an unbroken row
+    that was judged not healthy. None if there is none."""
+    signs = [e.started_at for e in told.events if e.is_open]
+    judged = [d for d in told.diagnoses if d.severity is not None]
+    signs += [d.recorded_at for d in takewhile(lambda d: d.severity != "healthy", judged)]
+    return min(signs, default=None)
+
+
+def mark_of(told: Told) -> str | None:
+    """The severity whose colour the summary carries: a motor with an open anomaly is never green."""
+    severity, _ = severity_now(told)
+    ill = severity in (None, "healthy") and any(e.is_open for e in told.events)
+    return "incipient" if ill else severity
+
+
+def headline(told: Told) -> str:
+    """How the motor is, and since when: the first sign, and the worst that lasts."""
+    severity, since = severity_now(told)
+    name, first = told.equipment.name, ill_since(told)
+    if severity is None or since is None:
+        what = "behaves unusually; the diagnosis cannot judge it" if first else STATES[None]
+        return f"{name} {what}" + (f" (anomaly since {moment(first)})." if first else ".")
+    if severity == "healthy":
+        if first is None:
+            return f"{name} {STATES[severity]} (severity: healthy, since {moment(since)})."
+        return f"{name} behaves unusually, though the diagnosis finds no fault (anomaly since {moment(first)})."
+    earlier = f"since {moment(first)}, " if first is not None and first < since else ""
+    return f"{name} {STATES[severity]} ({earlier}{severity} since {moment(since)})."
+
+
 def summary(told: Told) -> list[str]:
     """The sentences on top, the most important first."""
-    severity, since = severity_now(told)
-    name = told.equipment.name
-    first = f"{name} {STATES[severity]}."
-    if severity is not None and since is not None:
-        first = f"{name} {STATES[severity]} (severity: {severity}, since {moment(since)})."
-    lines = [first, _events(told), _recordings(told)]
+    lines = [headline(told), _events(told), _recordings(told)]
     worst = _worst_finding(told.diagnoses)
     if worst is not None:
         lines.insert(1, worst)
@@ -81,7 +123,7 @@ def _worst_finding(diagnoses: Sequence[Any]) -> str | None:
     if not judged:
         return None
     worst = max(judged, key=lambda f: SEVERITIES.index(f["severity"]))
-    return f"What it rests on: {QUANTITIES[worst['quantity']].lower()}, {value_of(worst)}. {worst['detail']}"
+    return f"What it rests on: {QUANTITIES[worst['quantity']].lower()}, {value_of(worst)}: {evidence(worst)}."
 
 
 def _events(told: Told) -> str:
@@ -114,7 +156,39 @@ def value_of(finding: dict[str, Any]) -> str:
     value, unit = finding["value"], finding["unit"]
     if unit == "pu":
         value, unit = 100 * value, "%"
-    return f"{'at most ' if finding.get('upper_bound') else ''}{value:.3g} {unit}"
+    return f"{'at most ' if finding.get('upper_bound') else ''}{number(value)} {unit}"
+
+
+def evidence(finding: dict[str, Any]) -> str:
+    """What a finding rests on, or what keeps it from being one, and what would help."""
+    told = str(finding["detail"])
+    for column, name in PLATE_NAMES.items():
+        told = re.sub(rf"\b{column}\b", name, told)
+    remedy = REMEDIES.get(finding["status"])
+    return told if remedy is None else f"{told}. What helps: {remedy}"
+
+
+def feature(column: str) -> str:
+    """A column of the features in words, with its phase; what is no column stands as it is."""
+    return FEATURE_NAMES.get(column, column)
+
+
+def _feature_names() -> dict[str, str]:
+    named = {}
+    for info in column_info():
+        meaning = f"Park's vector, {info.meaning}" if info.feature.startswith("park_") else info.meaning
+        phase = "" if info.phase is None else f", phase {PHASE_NAMES[PHASES.index(info.phase)]}"
+        named[info.name] = f"{meaning}{phase}"
+    return named
+
+
+FEATURE_NAMES = _feature_names()
+
+
+def number(value: float) -> str:
+    """Three digits that matter, and never an exponent."""
+    shown = f"{value:.3g}"
+    return shown if "e" not in shown else f"{value:.0f}" if abs(value) >= 1 else f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 def moment(at: datetime) -> str:

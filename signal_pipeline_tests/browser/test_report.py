@@ -1,6 +1,7 @@
 """The report in a real browser: every plot is drawn, nothing is asked of any network, no name becomes markup."""
 
 from datetime import timedelta
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,9 @@ from signal_pipeline_tests.browser.conftest import PATIENCE_MS, Shoot
 from signal_pipeline_tests.signals import MIDNIGHT, change
 
 pytestmark = [pytest.mark.programs, pytest.mark.timeout(1800)]
+
+DRAWN = ".svg-container > .main-svg:first-child"
+"""What a plot has drawn; its frame is as wide as the column even where the drawing is wider."""
 
 HOSTILE = "</script><script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'>"
 
@@ -60,10 +64,24 @@ def test_every_plot_is_drawn_nothing_is_loaded_and_a_hostile_name_runs_no_script
     assert open_report(page, engine, fan, tmp_path) == []
     traces = "plots => plots.map(plot => plot.querySelectorAll('.scatterlayer .trace').length)"
     # hours, scores with threshold, features (four of each phase, two of the machine), currents, spectrum
-    assert page.locator(".js-plotly-plot").evaluate_all(traces) == [3, 2, 14, 3, 3]
+    assert page.locator(".js-plotly-plot").evaluate_all(traces) == [3, 2, 3, 3, 3, 3, 1, 1, 3, 3]
     assert complaints == []
     shoot(page, "report")
     change(engine, "UPDATE equipment SET name = :name WHERE name = :fan", name=HOSTILE, fan=fan)
     assert open_report(page, engine, HOSTILE, tmp_path) == []
     assert page.evaluate("window.pwned") is None
     assert page.locator("h1").inner_text() == HOSTILE
+
+
+def test_a_report_is_as_wide_as_the_screen_and_no_plot_lies_on_another(
+    engine: Engine, fan: str, page: Page, tmp_path: Path
+) -> None:
+    for width in (320, 390, 768, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        open_report(page, engine, fan, tmp_path)
+        page.wait_for_function("document.querySelectorAll('.svg-container').length == 10")
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        boxes = [plot.bounding_box() for plot in page.locator(DRAWN).all()]
+        for one, other in combinations([box for box in boxes if box], 2):
+            beside = one["x"] + one["width"] <= other["x"] or other["x"] + other["width"] <= one["x"]
+            assert beside or one["y"] + one["height"] <= other["y"] or other["y"] + other["height"] <= one["y"]
