@@ -1,9 +1,12 @@
 """The command line as a whole: its commands, in the order in which a newcomer needs them."""
 
+from typing import Annotated
+
 import typer
 from rich.markup import escape
 
-from signal_pipeline.cli.console import say
+from signal_pipeline import __version__
+from signal_pipeline.cli.console import out, say
 from signal_pipeline.cli.database import database_app
 from signal_pipeline.cli.demo import demo
 from signal_pipeline.cli.dev import dev
@@ -26,8 +29,17 @@ app = typer.Typer(
 )
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"signal-pipeline {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="The version; no more.")]
+
+
 @app.callback()
-def before_every_command() -> None:
+def before_every_command(version: Version = False) -> None:
     """Tell of names in `.env` that were meant to be settings, before anything goes on without them."""
     for line in misspelt_names():
         say(f"[yellow]warning[/]: {escape(line)}")

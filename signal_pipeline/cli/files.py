@@ -193,5 +193,6 @@ def simulate(
     out.print(
         f"{len(truth.recordings)} recordings of {len(truth.motors)} motors in {escape(str(folder))}; "
         f"{truth.developing} develops a fault\n"
-        f"load them: signal-pipeline ingest {escape(str(folder))} --sample-rate {truth.fs:g}"
+        f"load them: signal-pipeline ingest {escape(str(folder))} --sample-rate {truth.fs:g}",
+        soft_wrap=True,  # a command that is broken in two cannot be pasted
     )

@@ -17,6 +17,9 @@ from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.observability.status import read_status
 from signal_pipeline.settings import load_settings
 
+# as a sentence, because a terminal breaks a list of choices in the middle of their names
+REASON_HELP = f"Only those that failed for this reason: {', '.join(FailureReason)}."
+
 
 def process(
     wait: Annotated[bool, typer.Option(help="Also wait for signals that live workers hold.")] = False,
@@ -40,7 +43,7 @@ def process(
 
 def retry(
     failed: Annotated[bool, typer.Option("--failed", help="All failed signals.")] = False,
-    reason: Annotated[FailureReason | None, typer.Option(help="Only those that failed for this reason.")] = None,
+    reason: Annotated[FailureReason | None, typer.Option(metavar="REASON", help=REASON_HELP)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Put failed signals back into the queue."""

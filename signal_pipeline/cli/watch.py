@@ -80,7 +80,7 @@ def status_table(found: PipelineStatus, models: Mapping[str, ModelInUse | None] 
         table.add_row(f"  failed: {reason}", str(n))
     for name, n in found.last_hour.items():
         table.add_row(f"{name} in the last hour", f"{n}, {found.per_minute(name):g}/min")
-    table.add_row("features", str(found.features_total))
+    table.add_row("features, in all", str(found.features_total))
     table.add_row("leases", f"{found.leases['live']} live, {found.leases['expired']} expired")
     if found.oldest_pending_seconds is not None:
         table.add_row("oldest pending", f"{found.oldest_pending_seconds:.0f} s")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import yaml
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 
+from signal_pipeline.cli.environment import PROJECT_ROOT
+from signal_pipeline.domain import FailureReason
 from signal_pipeline_tests.cli.conftest import COMMAND, Run, write_csv
 from signal_pipeline_tests.signals import failures, insert_signals, statuses
 
@@ -145,6 +148,28 @@ def test_a_narrow_terminal_shows_all_of_the_status(
     shown = subprocess.run([COMMAND, "status"], env=environment, capture_output=True, text=True, check=True).stdout
     assert max(map(len, shown.splitlines())) <= 60
     assert name in shown.replace("\n", "")
+
+
+def narrow(*arguments: str) -> str:
+    """What a command prints into 60 columns."""
+    environment = os.environ | {"COLUMNS": "60"}
+    return subprocess.run([COMMAND, *arguments], env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_no_reason_is_broken_in_two_in_a_narrow_terminal() -> None:
+    said = narrow("retry", "--help")
+    assert [reason for reason in FailureReason if reason not in said] == []
+
+
+def test_the_command_that_simulate_suggests_can_be_pasted(tmp_path: Path) -> None:
+    folder = tmp_path / ("a-folder-with-a-long-name-" * 3)
+    said = narrow("simulate", str(folder), "--motors", "1", "--recordings", "1", "--seconds", "0.1").splitlines()
+    assert said[-1] == f"load them: signal-pipeline ingest {folder} --sample-rate 6400"
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]
+    assert narrow("--version") == f"signal-pipeline {project['version']}\n"
 
 
 def test_a_role_that_may_not_create_databases_is_told_what_to_set(
