@@ -80,16 +80,31 @@ def test_every_variable_has_a_default_or_is_explained() -> None:
     example = (DEPLOY / ".env.example").read_text()
     explained = set(re.findall(r"^#?(\w+)=", example, re.MULTILINE))
     used = VARIABLE.findall((DEPLOY / "compose.yaml").read_text())
-    assert {name for name, _, _ in used} == explained
+    assert explained <= {name for name, _, _ in used}
+    assert {name for name, _, _ in used} <= explained | settings()
     secrets = set(re.findall(r"^(\w+)=$", example, re.MULTILINE))
     assert {name for name, kind, _ in used if kind == ":?"} == secrets
     assert {name for name, kind, _ in used if not kind} <= secrets
 
 
+def settings() -> set[str]:
+    return {name.upper() for group in Settings.model_fields.values() for name in group.annotation.model_fields}  # type: ignore[union-attr]
+
+
 def test_every_setting_of_the_services_is_one_of_ours() -> None:
-    known = {name.upper() for group in Settings.model_fields.values() for name in group.annotation.model_fields}  # type: ignore[union-attr]
     for service in OURS.values():
-        assert service["environment"].keys() <= known
+        assert service["environment"].keys() <= settings()
+
+
+def test_a_setting_in_deploy_env_reaches_the_services_or_is_named_as_fixed() -> None:
+    """None is silently ignored: an empty one would mean its default."""
+    fixed = {"SIGNAL_PIPELINE_HOME", "MODELS_DIR", "METRICS_HOST", "METRICS_PORT"}  # by the image, volumes, a command
+    for service in OURS.values():
+        given = service["environment"]
+        assert given.keys() | fixed == settings()
+        forwarded = {name for name, value in given.items() if str(value).startswith(f"${{{name}:-")}
+        said = (DEPLOY / ".env.example").read_text()
+        assert all(re.search(rf"^# .*\b{name}\b", said, re.MULTILINE) for name in settings() - forwarded)
 
 
 def test_every_file_that_is_mounted_exists_and_every_volume_is_declared() -> None:
@@ -164,7 +179,9 @@ def test_the_image_takes_the_same_uv_as_the_makefile_and_a_python_that_the_proje
     (makefile,) = re.findall(r"^UV_VERSION := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert f"ARG UV_VERSION={makefile}\n" in dockerfile()
     (version,) = re.findall(r"^ARG PYTHON_VERSION=3\.(\d+)$", dockerfile(), re.MULTILINE)
+    (first, last) = re.findall(r"Python 3\.(\d+) to 3\.(\d+), are resolved", (ROOT / "README.md").read_text())[0]
     assert 11 <= int(version) < 15
+    assert int(version) not in range(int(first), int(last) + 1), "the README says that this one was never run"
 
 
 def test_the_image_gets_what_the_project_needs_and_no_secret() -> None:
