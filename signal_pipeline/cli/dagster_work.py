@@ -13,9 +13,9 @@ from signal_pipeline.cli.environment import Surroundings, prepare_dagster
 from signal_pipeline.errors import SettingsError
 from signal_pipeline.orchestration.build import build_definitions
 from signal_pipeline.orchestration.drain import QUIET, drain, stop_if_interrupted
+from signal_pipeline.orchestration.identity import instance_name
 from signal_pipeline.orchestration.jobs import PROCESS_SIGNALS
 from signal_pipeline.orchestration.partitions import place_keys
-from signal_pipeline.orchestration.resources import instance_name
 from signal_pipeline.processing.worker import Worker
 
 KNOWN = text("SELECT id FROM raw_signals WHERE id = ANY(:ids)")

@@ -211,7 +211,8 @@ ALREADY_EXTRACTED = text("""
 """)
 
 OWN_CLAIMS = text("""
-    SELECT claim_token, array_agg(id ORDER BY created_at, id) AS ids, bool_and(lease_expires_at >= now()) AS is_live
+    SELECT claim_token, array_agg(id ORDER BY created_at, id) AS ids, bool_and(lease_expires_at >= now()) AS is_live,
+           bool_or(lease_expires_at < now() + make_interval(secs => :due_below)) AS is_due
     FROM raw_signals
     WHERE lease_expires_at IS NOT NULL AND processing_status = 'processing'
       AND (claimed_by = :claimed_by OR starts_with(claimed_by, :claimed_by || '/'))

@@ -295,17 +295,21 @@ def let_go(engine: Engine, token: UUID, *, signal_ids: Sequence[UUID] | None = N
 
 @dataclass(frozen=True, slots=True)
 class OwnClaim:
-    """A claim of one Dagster instance, and whether its lease still runs (expired ones are listed, too)."""
+    """A claim of one Dagster instance: whether its lease still runs, and whether less is left of it than was asked."""
 
     claim: Claim
     is_live: bool
+    is_due: bool
 
 
-def own_claims(engine: Engine, *, claimed_by: str) -> tuple[OwnClaim, ...]:
-    """The claims in processing that `claimed_by`, or a part of it (`claimed_by/…`), took; oldest first."""
+def own_claims(engine: Engine, *, claimed_by: str, due_below: float = 0) -> tuple[OwnClaim, ...]:
+    """The claims in processing that `claimed_by`, or a part of it (`claimed_by/…`), took; oldest first.
+
+    Due are those that have less than `due_below` seconds left; expired ones always are.
+    """
     with engine.connect() as conn:
-        rows = conn.execute(claim_sql.OWN_CLAIMS, {"claimed_by": claimed_by}).all()
-    return tuple(OwnClaim(Claim(row.claim_token, tuple(row.ids)), row.is_live) for row in rows)
+        rows = conn.execute(claim_sql.OWN_CLAIMS, {"claimed_by": claimed_by, "due_below": due_below}).all()
+    return tuple(OwnClaim(Claim(row.claim_token, tuple(row.ids)), row.is_live, row.is_due) for row in rows)
 
 
 def retry_failed(engine: Engine, *, reason: FailureReason | None = None) -> tuple[UUID, ...]:

@@ -46,13 +46,15 @@ def plan(own: Sequence[OwnClaim], runs: Mapping[UUID, RunStage], *, max_runs: in
     """Sort the instance's claims by what their runs are at.
 
     `runs` maps tokens to the stage of their runs; a token without an entry has no run. New batches are claimed only
-    while those not yet running are fewer than the slots, so that leases do not run out in a queue.
+    while those not yet running are fewer than the slots, so that leases do not run out in a queue. A waiting claim is
+    renewed only when its lease is due: each renewal rewrites the rows of all its signals.
     """
     ask_again = tuple(c.claim for c in own if c.is_live and c.claim.token not in runs)
-    waiting = tuple(c.claim.token for c in own if runs.get(c.claim.token) is RunStage.WAITING)
+    waiting = [c for c in own if runs.get(c.claim.token) is RunStage.WAITING]
+    due = tuple(c.claim.token for c in waiting if c.is_due)
     cancelled = tuple(c.claim.token for c in own if runs.get(c.claim.token) is RunStage.CANCELLED)
     room = max_runs - len(ask_again) - len(waiting)
-    return Plan(ask_again, waiting, cancelled, max(0, room))
+    return Plan(ask_again, due, cancelled, max(0, room))
 
 
 def signals_a_run(samples: Sequence[int], *, runs: int, at_most: int) -> int:
@@ -60,7 +62,8 @@ def signals_a_run(samples: Sequence[int], *, runs: int, at_most: int) -> int:
 
     `samples` are the samples per phase of the signals that wait, in the order of the claim. They are shared evenly
     between the runs, and as many more as it takes to have none too long: no short run is left for the end. 1 to
-    `at_most`.
+    `at_most`, which ends runs of recordings below some 6 s before their time: a claim is one bulk write, and those
+    have a thousand rows at most.
     """
     costs = [count + SIGNAL_IN_SAMPLES for count in samples]
     runs = max(runs, ceil(sum(costs) / SAMPLES_A_RUN))

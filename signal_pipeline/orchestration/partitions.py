@@ -12,7 +12,9 @@ from uuid import UUID
 from dagster import DagsterInstance, DagsterRun, DynamicPartitionsDefinition, RunsFilter
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import PARTITION_NAME_TAG
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
+
+from signal_pipeline.orchestration.identity import instance_id
 
 if TYPE_CHECKING:
     from dagster._core.execution.backfill import PartitionBackfill
@@ -25,7 +27,8 @@ PARTITIONS_NAME = "signal"
 SIGNALS = DynamicPartitionsDefinition(name=PARTITIONS_NAME)
 
 # Two processes that add keys at the same moment would interleave them, and each claim would fall into many stretches.
-LOCK_KEYS = text("SELECT pg_advisory_xact_lock(hashtextextended('signal_pipeline:partition_keys', 0))")
+# Of one Dagster storage only: another host's keys are other keys, and it may be cut off while it holds its lock.
+LOCK_KEYS = text("SELECT pg_advisory_xact_lock(hashtextextended('signal_pipeline:partition_keys:' || :instance, 0))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,11 @@ def stretches(wanted: Iterable[str], keys: Sequence[str]) -> tuple[Stretch, ...]
     return tuple(found)
 
 
+def lock_keys(conn: Connection, instance: DagsterInstance) -> None:
+    """Until the end of the transaction nobody else adds or deletes keys of this Dagster storage."""
+    conn.execute(LOCK_KEYS, {"instance": instance_id(instance)})
+
+
 def place_keys(instance: DagsterInstance, engine: Engine, signal_ids: Sequence[UUID]) -> list[str]:
     """Make each signal a partition; returns all keys in order, read back after adding.
 
@@ -67,7 +75,7 @@ def place_keys(instance: DagsterInstance, engine: Engine, signal_ids: Sequence[U
     """
     wanted = [str(i) for i in signal_ids]
     with engine.begin() as conn:
-        conn.execute(LOCK_KEYS)
+        lock_keys(conn, instance)
         keys = list(instance.get_dynamic_partitions(PARTITIONS_NAME))
         delete_keys(instance, _to_move(instance, wanted, keys))
         instance.add_dynamic_partitions(PARTITIONS_NAME, wanted)

@@ -3,33 +3,20 @@
 Nothing of it is Dagster configuration: a database password must not appear in a run's config.
 """
 
-import socket
 from collections.abc import Callable
 from functools import lru_cache
-from uuid import uuid4
 
-from dagster import DagsterInstance, InitResourceContext, ResourceDefinition
+from dagster import InitResourceContext, ResourceDefinition
 
 from signal_pipeline.db.engine import create_engine
 from signal_pipeline.db.urls import domain_url
 from signal_pipeline.errors import SettingsError
+from signal_pipeline.orchestration.identity import instance_name
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import Settings
 
 WorkerFactory = Callable[[str], Worker]
 """From the name that claims will carry to a worker."""
-
-
-ID_KEY = "signal_pipeline_instance_id"
-
-
-def instance_name(instance: DagsterInstance) -> str:
-    """Host, and Dagster storage: what tells one instance's claims from another's. Stable across restarts."""
-    stored = instance.run_storage.get_cursor_values({ID_KEY}).get(ID_KEY)
-    if stored is None:
-        instance.run_storage.set_cursor_values({ID_KEY: uuid4().hex[:8]})
-        stored = instance.run_storage.get_cursor_values({ID_KEY})[ID_KEY]
-    return f"{socket.gethostname()}/{stored}"
 
 
 def worker_factory(settings: Settings) -> WorkerFactory:

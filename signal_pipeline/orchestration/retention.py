@@ -6,7 +6,7 @@ run stays as long as one of its partitions is a key, however old it is (docs/dec
 of raw signals (`processing.finalize`), and ticks (`retention:` in dagster.yaml).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -30,10 +30,10 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG
 from sqlalchemy import Connection, Engine, text
 
 from signal_pipeline.orchestration.partitions import (
-    LOCK_KEYS,
     PARTITIONS_NAME,
     delete_keys,
     keys_in_use,
+    lock_keys,
     run_keys,
     unfinished_backfills,
 )
@@ -66,16 +66,17 @@ class Pruned:
     reason: str | None = None
 
 
-def prune_keys(instance: DagsterInstance, engine: Engine, *, kept: int) -> Pruned:
+def prune_keys(instance: DagsterInstance, engine: Engine, *, kept: int, at_most: int | None = None) -> Pruned:
     """Delete the keys of final signals, oldest first and failed ones last, until `kept` keys are left.
 
-    Never the key of a signal that is not final, nor one that an unfinished run was asked for; and none at all while a
-    backfill is under way, which may still ask for any.
+    With `at_most` no more than about so many; the rest is left to the next call. Never the key of a signal that is not
+    final, nor one that an unfinished run was asked for; and none at all while a backfill is under way, which may still
+    ask for any.
     """
     pruned = 0
     while True:
         with engine.begin() as conn:
-            conn.execute(LOCK_KEYS)
+            lock_keys(conn, instance)
             keys = list(instance.get_dynamic_partitions(PARTITIONS_NAME))
             excess = len(keys) - kept
             if excess <= 0:
@@ -88,6 +89,8 @@ def prune_keys(instance: DagsterInstance, engine: Engine, *, kept: int) -> Prune
         if not chosen:
             return Pruned(pruned, len(keys), "the others are not final, or in use")
         pruned += len(chosen)
+        if at_most is not None and pruned >= at_most:
+            return Pruned(pruned, len(keys) - len(chosen), "the others go next time")
 
 
 def choose(conn: Connection, keys: Sequence[str], n: int) -> list[str]:
@@ -126,11 +129,13 @@ def prune_runs(instance: DagsterInstance, *, days: float, now: datetime | None =
     spoken_for = _latest(instance)
     backfills = {backfill.backfill_id for backfill in unfinished_backfills(instance)}
     deleted = 0
-    for run in _runs(instance, ended):
-        if run.run_id in spoken_for or run.tags.get(BACKFILL_ID_TAG) in backfills or _placed(instance, run, keys):
-            continue
-        instance.delete_run(run.run_id)
-        deleted += 1
+    for runs in _runs(instance, ended):
+        free = [run for run in runs if run.run_id not in spoken_for and run.tags.get(BACKFILL_ID_TAG) not in backfills]
+        shown = _shown(instance, free, keys)
+        for run in free:
+            if run.run_id not in shown:
+                instance.delete_run(run.run_id)
+                deleted += 1
     return deleted
 
 
@@ -141,15 +146,26 @@ def _latest(instance: DagsterInstance) -> set[str]:
     return made | {e.last_run_id for e in entries if e.last_run_id is not None}
 
 
-def _runs(instance: DagsterInstance, run_ids: Sequence[str]) -> Iterable[DagsterRun]:
+def _runs(instance: DagsterInstance, run_ids: Sequence[str]) -> Iterator[Sequence[DagsterRun]]:
     for start in range(0, len(run_ids), RUNS_A_QUERY):
-        yield from instance.get_runs(RunsFilter(run_ids=list(run_ids[start : start + RUNS_A_QUERY])))
+        yield instance.get_runs(RunsFilter(run_ids=list(run_ids[start : start + RUNS_A_QUERY])))
+
+
+def _shown(instance: DagsterInstance, runs: Sequence[DagsterRun], keys: set[str]) -> set[str]:
+    """The runs whose events are what Dagster shows of one of `keys`. Their tags mostly say so at once.
+
+    The others are looked up by one query where our storage is in use, else event by event.
+    """
+    shown = {run.run_id for run in runs if not keys.isdisjoint(run_keys(run))}
+    others = [run for run in runs if run.run_id not in shown]
+    together = getattr(instance.event_log_storage, "runs_with_keys", None)
+    if together is not None:
+        return shown | set(together(PARTITIONS_NAME, [run.run_id for run in others]))
+    return shown | {run.run_id for run in others if _placed(instance, run, keys)}
 
 
 def _placed(instance: DagsterInstance, run: DagsterRun, keys: set[str]) -> bool:
-    """Whether the run's events are what Dagster shows of one of `keys`. Its tags mostly say so at once."""
-    if not keys.isdisjoint(run_keys(run)):
-        return True
+    """Whether one of the run's events is about one of `keys`."""
     events = (entry.dagster_event for entry in instance.all_logs(run.run_id, of_type=PLACED))
     return any(event is not None and event.partition in keys for event in events)
 

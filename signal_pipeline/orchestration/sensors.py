@@ -23,9 +23,10 @@ from dagster import (
 from signal_pipeline.db import claims
 from signal_pipeline.db.claims import Claim
 from signal_pipeline.orchestration.dispatch import RunStage, plan
-from signal_pipeline.orchestration.fetch import fetch
+from signal_pipeline.orchestration.fetch import fetch_for
 from signal_pipeline.orchestration.jobs import PROCESS_SIGNALS
 from signal_pipeline.orchestration.partitions import RANGE_END, RANGE_START, Stretch, place_keys, stretches
+from signal_pipeline.orchestration.retention import KEYS_A_LOCK, prune_keys
 from signal_pipeline.orchestration.run_state import CLAIM_TAG
 from signal_pipeline.processing.finalize import cancel_batch
 from signal_pipeline.processing.worker import Worker
@@ -37,6 +38,12 @@ TICK_SECONDS = 1
 
 At 5 s every second turn comes a few milliseconds too early and is skipped.
 """
+
+DUE = 2 / 3
+"""Share of a lease below which a waiting claim is renewed: as often as a heartbeat, not at every tick."""
+
+PRUNED_ABOVE = 1.1
+"""Times PARTITION_KEYS_KEPT: below, keys wait for the hourly retention."""
 
 STAGES = {
     DagsterRunStatus.QUEUED: RunStage.WAITING,
@@ -72,10 +79,11 @@ def claim_pending_signals(context: SensorEvaluationContext) -> SensorResult | Sk
 def tick(instance: DagsterInstance, worker: Worker) -> list[RunRequest]:
     """One look at the queue: care for our own claims, then claim what there is room for."""
     settings = worker.settings.claims
-    own = claims.own_claims(worker.engine, claimed_by=worker.name)
+    lease = settings.claim_lease_seconds
+    own = claims.own_claims(worker.engine, claimed_by=worker.instance, due_below=lease * DUE)
     todo = plan(own, run_stages(instance, [c.claim.token for c in own]), max_runs=settings.claim_max_runs)
     for token in todo.keep_alive:
-        claims.renew(worker.engine, token, lease_seconds=settings.claim_lease_seconds)
+        claims.renew(worker.engine, token, lease_seconds=lease)
     for token in todo.cancel:
         cancel_batch(worker, token, "its run was cancelled by a person before it had finished")
     fresh = _claim(worker, todo.new_batches)
@@ -83,19 +91,26 @@ def tick(instance: DagsterInstance, worker: Worker) -> list[RunRequest]:
     if not wanted:
         return []
     keys = place_keys(instance, worker.engine, [i for claim in wanted for i in claim.signal_ids])
+    _prune(instance, worker, len(keys))
     return [request for claim in wanted for request in requests_for(claim, keys)]
+
+
+def _prune(instance: DagsterInstance, worker: Worker, keys: int) -> None:
+    """Under a load that adds keys faster than the hourly retention takes them, each tick takes a share.
+
+    The signals of the claims just made are not final, so their stretches stay whole.
+    """
+    kept = worker.settings.retention.partition_keys_kept
+    if keys > kept * PRUNED_ABOVE:
+        pruned = prune_keys(instance, worker.engine, kept=kept, at_most=KEYS_A_LOCK)
+        log.info("partition_keys.pruned", keys=pruned.keys, left=pruned.left, reason=pruned.reason)
 
 
 def _claim(worker: Worker, batches: int) -> list[Claim]:
     """Up to `batches` fetches; one that finds poison brings claims of single signals besides its batch."""
-    taken: list[Claim] = []
-    for runs in range(batches, 0, -1):
-        got = fetch(worker, runs=runs)
-        if not got.claims:
-            break
-        taken += got.claims
-        for claim in got.claims:
-            log.info("signals.claimed", by=worker.name, claim=str(claim.token), signals=len(claim.signal_ids))
+    taken = [claim for got in fetch_for(worker, runs=batches) for claim in got.claims]
+    for claim in taken:
+        log.info("signals.claimed", by=worker.name, claim=str(claim.token), signals=len(claim.signal_ids))
     return taken
 
 

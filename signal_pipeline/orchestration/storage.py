@@ -50,7 +50,7 @@ LOOKED_AT: set[str] = set()
 
 
 class BatchingEventLogStorage(PostgresEventLogStorage):
-    """Writes planned events and materializations that arrive as a batch with one INSERT, and deletes keys together."""
+    """Writes planned events and materializations of a batch with one INSERT; deletes and looks up keys together."""
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store `events` in their order; types other than `BATCHED` as dagster-postgres does."""
@@ -99,6 +99,21 @@ class BatchingEventLogStorage(PostgresEventLogStorage):
         mine = (table.partitions_def_name == partitions_def_name) & table.partition.in_(list(partition_keys))
         with self.index_connection() as conn:
             conn.execute(delete(DynamicPartitionsTable).where(mine))
+
+    def runs_with_keys(self, partitions_def_name: str, run_ids: Sequence[str]) -> set[str]:
+        """Those of `run_ids` that planned or made a partition whose key is still there, by one query.
+
+        Dagster itself can only hand out all events of a run, thousands of them, each to be read as JSON.
+        """
+        events, keys = SqlEventLogStorageTable.c, DynamicPartitionsTable.c
+        still = select(keys.partition).where(keys.partitions_def_name == partitions_def_name)
+        query = select(events.run_id.distinct()).where(
+            events.run_id.in_(list(run_ids)),
+            events.dagster_event_type.in_([kind.value for kind in BATCHED]),
+            events.partition.in_(still),
+        )
+        with self.index_connection() as conn:
+            return set(conn.execute(query).scalars())
 
     def _store_together(self, events: Sequence[EventLogEntry]) -> None:
         """One transaction: if anything fails, Dagster stores the same events one by one, and none may be there yet."""

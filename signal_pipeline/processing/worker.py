@@ -20,11 +20,16 @@ RETRY_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One process at work. `name` is what `claimed_by` shows to people: instance or host, and process."""
+    """One process at work. `name` is what `claimed_by` shows to people: instance, host, and process or run."""
 
     engine: Engine
     settings: Settings
     name: str
+
+    @property
+    def instance(self) -> str:
+        """The part of the name that all workers of one Dagster instance share, whatever their hosts are called."""
+        return self.name.partition("/")[0]
 
 
 def worker_name(prefix: str | None = None) -> str:

@@ -98,8 +98,19 @@ def test_own_claims_are_those_of_the_instance_and_its_parts_oldest_first(engine:
     ids = add_signals(engine, 8)
     own = [only_claim(engine, limit=2, by=by) for by in ("instance/a", "instance", "instance-2", "other")]
     expire(engine, ids[2:3])
-    found = claims.own_claims(engine, claimed_by="instance")
-    assert found == (claims.OwnClaim(own[0], is_live=True), claims.OwnClaim(own[1], is_live=False))
+    found = claims.own_claims(engine, claimed_by="instance", due_below=20)
+    assert found == (
+        claims.OwnClaim(own[0], is_live=True, is_due=False),
+        claims.OwnClaim(own[1], is_live=False, is_due=True),
+    )
+
+
+def test_a_claim_with_less_left_of_its_lease_than_asked_is_due(engine: Engine) -> None:
+    add_signals(engine, 2)
+    claim = only_claim(engine, by="instance")
+    for seconds, is_due in ((10, False), (3000, True)):
+        (own,) = claims.own_claims(engine, claimed_by="instance", due_below=seconds)
+        assert own == claims.OwnClaim(claim, is_live=True, is_due=is_due)
 
 
 def test_only_features_of_the_current_version_count_as_extracted(engine: Engine) -> None:

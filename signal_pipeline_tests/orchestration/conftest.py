@@ -64,7 +64,7 @@ def settings() -> Settings:
 
 @pytest.fixture
 def worker(engine: Engine, settings: Settings) -> Worker:
-    return Worker(engine, settings, "test-host/instance")
+    return Worker(engine, settings, "instance/test-host")
 
 
 @pytest.fixture

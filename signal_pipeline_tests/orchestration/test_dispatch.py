@@ -15,11 +15,15 @@ def claim(token: UUID) -> Claim:
 
 
 def live(token: UUID) -> OwnClaim:
-    return OwnClaim(claim(token), is_live=True)
+    return OwnClaim(claim(token), is_live=True, is_due=False)
+
+
+def due(token: UUID) -> OwnClaim:
+    return OwnClaim(claim(token), is_live=True, is_due=True)
 
 
 def expired(token: UUID) -> OwnClaim:
-    return OwnClaim(claim(token), is_live=False)
+    return OwnClaim(claim(token), is_live=False, is_due=True)
 
 
 NOTHING = Plan(ask_again=(), keep_alive=(), cancel=(), new_batches=2)
@@ -32,7 +36,10 @@ NOTHING = Plan(ask_again=(), keep_alive=(), cancel=(), new_batches=2)
         pytest.param([live(A)], {}, Plan((claim(A),), (), (), 1), id="a live claim without a run is asked for again"),
         pytest.param([expired(A)], {}, NOTHING, id="an expired claim without a run is left to the next fetch"),
         pytest.param(
-            [live(A)], {A: RunStage.WAITING}, Plan((), (A,), (), 1), id="a waiting claim is kept alive and takes a slot"
+            [due(A)], {A: RunStage.WAITING}, Plan((), (A,), (), 1), id="a waiting claim is kept alive and takes a slot"
+        ),
+        pytest.param(
+            [live(A)], {A: RunStage.WAITING}, Plan((), (), (), 1), id="but not renewed while most of its lease is left"
         ),
         pytest.param(
             [expired(A)], {A: RunStage.WAITING}, Plan((), (A,), (), 1), id="even if it ran out: nobody has taken it yet"
@@ -43,10 +50,10 @@ NOTHING = Plan(ask_again=(), keep_alive=(), cancel=(), new_batches=2)
             [live(A)], {A: RunStage.CANCELLED}, Plan((), (), (A,), 2), id="what a cancelled run left is cancelled"
         ),
         pytest.param(
-            [live(A), live(B)], {A: RunStage.WAITING}, Plan((claim(B),), (A,), (), 0), id="two unstarted fill two slots"
+            [due(A), live(B)], {A: RunStage.WAITING}, Plan((claim(B),), (A,), (), 0), id="two unstarted fill two slots"
         ),
         pytest.param(
-            [live(A), live(B), live(C)],
+            [due(A), due(B), due(C)],
             {A: RunStage.WAITING, B: RunStage.WAITING, C: RunStage.WAITING},
             Plan((), (A, B, C), (), 0),
             id="room is never negative",

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
+from sqlalchemy.event import listen
 
 from signal_pipeline.orchestration.dispatch import (
     SAMPLES_A_RUN,
@@ -13,7 +14,7 @@ from signal_pipeline.orchestration.dispatch import (
     SIGNAL_IN_SAMPLES,
     signals_a_run,
 )
-from signal_pipeline.orchestration.fetch import fetch
+from signal_pipeline.orchestration.fetch import fetch, fetch_for
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import ClaimSettings, Settings
 from signal_pipeline_tests.signals import insert_signals
@@ -22,10 +23,16 @@ FS = 25_600
 
 
 def test_runs_of_a_long_backlog_last_alike_whether_recordings_are_short_or_long() -> None:
-    sizes = {s: signals_a_run([s * FS] * 4000, runs=2, at_most=10_000) for s in (1, 10, 60)}
+    sizes = {s: signals_a_run([s * FS] * 4000, runs=2, at_most=1000) for s in (10, 30, 60)}
     work = [n * (s * FS + SIGNAL_IN_SAMPLES) for s, n in sizes.items()]
-    assert sizes[1] > sizes[10] > sizes[60] > 10
+    assert sizes[10] > sizes[30] > sizes[60] > 10
     assert min(work) > 2 / 3 * max(work)  # shared evenly, so that none is left over
+
+
+def test_a_run_of_very_short_recordings_ends_at_the_setting() -> None:
+    """A claim is one bulk write, of a thousand rows at most: runs of 1 s recordings are a third as long as others."""
+    assert signals_a_run([FS] * 4000, runs=2, at_most=1000) == 1000
+    assert SAMPLES_A_RUN / 3 < 1000 * (FS + SIGNAL_IN_SAMPLES) < SAMPLES_A_RUN
 
 
 def test_a_small_backlog_is_shared_between_the_runs() -> None:
@@ -63,17 +70,26 @@ def test_a_run_is_never_empty_nor_beyond_the_setting_nor_longer_than_planned(
 
 
 def worker_of(engine: Engine, *, batch: int) -> Worker:
-    return Worker(engine, Settings(claims=ClaimSettings(claim_batch_size=batch)), "host/instance")
+    return Worker(engine, Settings(claims=ClaimSettings(claim_batch_size=batch)), "instance/host")
 
 
-def claimed(worker: Worker, *, runs: int = 1) -> list[int]:
-    return [len(claim.signal_ids) for claim in fetch(worker, runs=runs).claims]
+def claimed(worker: Worker) -> list[int]:
+    return [len(claim.signal_ids) for claim in fetch(worker).claims]
 
 
 def test_fetching_goes_on_until_nothing_waits_and_never_beyond_the_setting(engine: Engine) -> None:
     insert_signals(engine, 5)
     worker = worker_of(engine, batch=2)
     assert [claimed(worker) for _ in range(4)] == [[2], [2], [1], []]
+
+
+def test_the_runs_of_one_look_share_what_waits_and_look_once(engine: Engine) -> None:
+    insert_signals(engine, 7)
+    looks = []
+    listen(engine, "after_cursor_execute", lambda *a: looks.append(a[2]) if "coalesce(samples_count" in a[2] else None)
+    found = [len(claim.signal_ids) for got in fetch_for(worker_of(engine, batch=3), runs=5) for claim in got.claims]
+    assert found == [3, 3, 1]
+    assert len(looks) == 1
 
 
 def test_fewer_long_recordings_are_claimed_for_a_run(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Ticks of the sensor against a real instance and a real queue; runs are created as the daemon would, not executed."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,13 +12,13 @@ from sqlalchemy.exc import OperationalError
 from signal_pipeline.db import claims
 from signal_pipeline.db.engine import create_engine
 from signal_pipeline.orchestration import sensors
+from signal_pipeline.orchestration.identity import instance_name
 from signal_pipeline.orchestration.jobs import PROCESS_SIGNALS
 from signal_pipeline.orchestration.partitions import PARTITIONS_NAME, RANGE_END, RANGE_START
-from signal_pipeline.orchestration.resources import instance_name
 from signal_pipeline.orchestration.run_state import CLAIM_TAG
 from signal_pipeline.orchestration.sensors import STAGES, claim_pending_signals, tick
 from signal_pipeline.processing.worker import Worker
-from signal_pipeline.settings import ClaimSettings, ClaimStrategy, DatabaseSettings, Settings
+from signal_pipeline.settings import ClaimSettings, ClaimStrategy, DatabaseSettings, RetentionSettings, Settings
 from signal_pipeline_tests.signals import change, expire, failures, insert_signals, row, statuses, value
 
 Submit = Callable[..., list[DagsterRun]]
@@ -76,7 +77,7 @@ def test_a_tick_claims_as_many_batches_as_there_are_slots(
 ) -> None:
     settings = ClaimSettings(claim_batch_size=3, claim_max_runs=2, claim_strategy=strategy)
     ids = insert_signals(engine, 8)
-    requests = tick(instance, Worker(engine, Settings(claims=settings), "test-host/instance"))
+    requests = tick(instance, Worker(engine, Settings(claims=settings), "instance/test-host"))
     assert [len(keys) for _, keys in ranges(instance, requests)] == [3, 3]
     assert list(instance.get_dynamic_partitions(PARTITIONS_NAME)) == [str(i) for i in ids[:6]]
     assert_each_range_holds_its_own_claim(engine, instance, requests)
@@ -152,7 +153,7 @@ def test_only_the_instances_own_claims_are_cared_for(
     engine: Engine, instance: DagsterInstance, worker: Worker, settings: Settings
 ) -> None:
     insert_signals(engine, 6)
-    for name in ("other-host/instance", f"{worker.name}-2"):
+    for name in ("other/test-host", "instance-2/test-host", "process/instance/test-host:7"):
         claims.claim_pending(engine, settings=settings.claims, claimed_by=name)
     assert tick(instance, worker) == []
     expire(engine)
@@ -169,6 +170,52 @@ def test_the_claim_of_a_run_that_waits_is_kept_alive(
     assert tick(instance, worker) == []
     assert set(held_by_token(engine)) == tokens
     assert all(row(engine, i).is_live for i in ids)
+
+
+def test_the_claim_of_a_run_that_waits_is_not_renewed_while_most_of_its_lease_is_left(
+    engine: Engine, instance: DagsterInstance, worker: Worker, submit: Submit
+) -> None:
+    """A renewal rewrites the rows of all its signals, and the sensor ticks every few seconds."""
+    (waiting,) = insert_signals(engine, 1)
+    submit(tick(instance, worker))
+    lease = row(engine, waiting).lease_expires_at
+    tick(instance, worker)
+    assert row(engine, waiting).lease_expires_at == lease
+    change(engine, "UPDATE raw_signals SET lease_expires_at = now() + interval '30 seconds'")
+    tick(instance, worker)
+    assert row(engine, waiting).lease_expires_at >= lease
+
+
+def test_the_claims_of_an_instance_are_its_own_on_whatever_host(
+    engine: Engine, instance: DagsterInstance, worker: Worker, submit: Submit
+) -> None:
+    """A new pod, a recreated container: its host has another name, its storage is the same."""
+    ids = insert_signals(engine, 2)
+    claimed = tick(instance, worker)
+    elsewhere = replace(worker, name="instance/another-host")
+    assert [r.run_key for r in tick(instance, elsewhere)] == [r.run_key for r in claimed]
+    (run,) = submit(claimed)
+    instance.report_run_canceled(run)
+    tick(instance, elsewhere)
+    assert failures(engine) == dict.fromkeys(ids, "cancelled")
+
+
+def test_keys_above_the_limit_are_pruned_on_the_way_and_never_those_just_claimed(
+    engine: Engine, instance: DagsterInstance, worker: Worker
+) -> None:
+    old = insert_signals(engine, 6)
+    tick(instance, worker)
+    change(
+        engine,
+        "UPDATE raw_signals SET processing_status = 'completed', claim_token = NULL, claimed_by = NULL, "
+        "lease_expires_at = NULL, finalized_at = now()",
+    )
+    new = insert_signals(engine, 3, equipment="another")
+    settings = worker.settings.model_copy(update={"retention": RetentionSettings(partition_keys_kept=4)})
+    requests = tick(instance, replace(worker, settings=settings))
+    kept = list(instance.get_dynamic_partitions(PARTITIONS_NAME))
+    assert kept == [str(i) for i in (*old[-1:], *new)]
+    assert_each_range_holds_its_own_claim(engine, instance, requests)
 
 
 def test_signals_of_a_run_that_was_cancelled_while_it_waited_are_failed(
@@ -217,7 +264,7 @@ def test_a_signal_that_kills_its_workers_is_buried(engine: Engine, instance: Dag
 def test_a_database_that_is_away_fails_the_tick(instance: DagsterInstance, settings: Settings) -> None:
     nowhere = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none", DatabaseSettings())
     with pytest.raises(OperationalError):
-        tick(instance, Worker(nowhere, settings, "test-host/instance"))
+        tick(instance, Worker(nowhere, settings, "instance/test-host"))
 
 
 def test_the_sensor_evaluates_with_its_real_resources(
