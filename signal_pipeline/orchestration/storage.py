@@ -9,8 +9,9 @@ which events are emitted (`events`).
 
 import atexit
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from itertools import groupby
 from typing import Any, cast
@@ -26,7 +27,8 @@ from dagster._core.storage.event_log.schema import DynamicPartitionsTable
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_config
-from sqlalchemy import Engine, create_engine, delete, func, insert, select
+from sqlalchemy import Engine, create_engine, delete, func, insert, select, text
+from sqlalchemy.pool import NullPool
 
 from signal_pipeline.db.urls import with_limits
 from signal_pipeline.errors import SettingsError
@@ -44,6 +46,8 @@ BATCHED = frozenset({DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEven
 
 KEYS_ASKED_ONE_BY_ONE = 1000
 """Up to here Dagster's own question, for these keys alone, is the cheaper one."""
+
+LOCK_TABLES = text("SELECT pg_advisory_lock(hashtextextended('signal_pipeline:dagster_tables', 0))")
 
 LOOKED_AT: set[str] = set()
 """URLs at which this process has found, or made, Dagster's tables."""
@@ -140,7 +144,8 @@ class PooledPostgresStorage(DagsterPostgresStorage):
         # Looking whether the tables are there takes three connections, and each tick of a sensor makes an instance.
         autocreate = should_autocreate_tables and postgres_url not in LOOKED_AT
         limited = with_limits(postgres_url)  # for connections that are not of the pool: the web server has its own
-        super().__init__(limited, autocreate, inst_data, token_provider)
+        with one_at_a_time(limited) if autocreate and token_provider is None else nullcontext():
+            super().__init__(limited, autocreate, inst_data, token_provider)
         LOOKED_AT.add(postgres_url)
         # Dagster batches only where this is set; it is read at each event. Whoever set it means it.
         os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", EVENTS_A_BATCH)
@@ -187,6 +192,18 @@ class PooledPostgresStorage(DagsterPostgresStorage):
             inst_data=inst_data,
             token_provider=get_token_provider_from_config(config_value),
         )
+
+
+@contextmanager
+def one_at_a_time(url: str) -> Iterator[None]:
+    """Processes that look whether Dagster's tables are there, and make them, do so one after the other.
+
+    Two workers of a new deployment that start at the same moment would both make them, and one would die of it.
+    """
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as conn:
+        conn.execute(LOCK_TABLES)  # of the session: it ends with the connection, whatever becomes of the process
+        yield
 
 
 @lru_cache(maxsize=4)

@@ -69,8 +69,10 @@ def runs_of(made: Site, process: "subprocess.Popen[bytes]") -> set[str]:
     return {run for run, pid in found.items() if pid and int(pid[1]) in mine}
 
 
-def is_ready(made: Site, name: str) -> bool:
-    return "ready." in made.log(name).read_text(errors="replace")
+def is_ready(made: Site, name: str, process: "subprocess.Popen[bytes]") -> bool:
+    log = made.log(name).read_text(errors="replace")
+    assert process.poll() is None, f"the worker has ended:\n{log[-3000:]}"
+    return "ready." in log
 
 
 def all_are_final(engine: Engine) -> bool:
@@ -94,7 +96,8 @@ def test_two_workers_share_the_runs_and_one_that_is_killed_loses_and_repeats_not
     engine: Engine, deployed: Site
 ) -> None:
     with redis(deployed), worker(deployed, "one") as one, worker(deployed, "two") as two, daemon(deployed):
-        deployed.wait_until(lambda: is_ready(deployed, "one") and is_ready(deployed, "two"), "both workers are ready")
+        both = {"one": one, "two": two}.items()
+        deployed.wait_until(lambda: all(is_ready(deployed, *each) for each in both), "both workers are ready")
         insert_signals(engine, SIGNALS, equipment="shared")
         deployed.wait_until(lambda: all_are_final(engine), "the signals are final")
         assert runs_of(deployed, one)
@@ -126,9 +129,9 @@ def test_two_workers_share_the_runs_and_one_that_is_killed_loses_and_repeats_not
 @pytest.mark.programs
 @pytest.mark.timeout(1800)
 def test_a_redis_that_is_gone_for_a_while_fails_launches_and_loses_no_signal(engine: Engine, deployed: Site) -> None:
-    with worker(deployed, "one"), daemon(deployed):
+    with worker(deployed, "one") as one, daemon(deployed):
         with redis(deployed):
-            deployed.wait_until(lambda: is_ready(deployed, "one"), "the worker is ready")
+            deployed.wait_until(lambda: is_ready(deployed, "one", one), "the worker is ready")
             insert_signals(engine, 5, equipment="before")
             deployed.wait_until(lambda: all_are_final(engine), "the signals are final")
         insert_signals(engine, 5, equipment="meanwhile")

@@ -193,6 +193,36 @@ def test_all_instances_of_a_process_share_one_pool_and_open_no_connections(
     assert opened == []
 
 
+# The pause stands between looking for a table and making it: where two processes met once in many starts.
+MAKE_TABLES = """
+import sys, time
+from sqlalchemy import Engine, event
+from signal_pipeline.orchestration.storage import PooledPostgresStorage
+event.listen(Engine, "before_cursor_execute", lambda *a: time.sleep(0.1) if "CREATE TABLE" in a[2] else None)
+print("imported", flush=True)
+sys.stdin.readline()
+print(PooledPostgresStorage(sys.argv[1]).run_storage.get_run_ids())
+"""
+
+
+def test_processes_that_start_at_once_on_an_empty_database_make_its_tables_together(dagster_url: str) -> None:
+    """Two workers of a new deployment: PostgreSQL's CREATE TABLE is no match for another one at the same moment."""
+    command = [sys.executable, "-c", MAKE_TABLES, dagster_url]
+    pipe = subprocess.PIPE
+    started = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
+    for process in started:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "imported\n"
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    ended = [process.communicate(timeout=120) for process in started]
+    assert [(process.returncode, out) for process, (out, _) in zip(started, ended, strict=True)] == [(0, "[]\n")] * 2, (
+        ended
+    )
+
+
 def test_connections_that_the_server_closed_are_replaced(stored: DagsterInstance, dagster_url: str) -> None:
     stored.get_runs()
     with psycopg.connect(plain(dagster_url, database="postgres"), autocommit=True) as conn:
