@@ -68,7 +68,7 @@ QUEUE: dict[str, tuple[dict[str, Any], set[str]]] = {
     "LET_GO": ({"token": SOME[0], "ids": None}, {BY_TOKEN, BY_ID}),
     "HELD": ({"token": SOME[0]}, {BY_TOKEN}),
     "ALREADY_EXTRACTED": ({"token": SOME[0], "version": "v1"}, {BY_TOKEN}),
-    "OWN_CLAIMS": ({"claimed_by": "instance"}, set()),
+    "OWN_CLAIMS": ({"claimed_by": "instance", "due_below": 40.0}, set()),
     "RETRY_FAILED": ({"reason": None}, {BY_ID}),
 }
 
