@@ -19,6 +19,7 @@ from signal_pipeline.catalogue import COLUMNS
 from signal_pipeline.db.embedded import embedded_server
 from signal_pipeline.db.engine import create_engine, wrapped
 from signal_pipeline.db.models import (
+    AnomalyEvent,
     AnomalyScore,
     Equipment,
     Feature,
@@ -44,6 +45,7 @@ DTYPES: dict[type, str] = {Double: "float64", DateTime: "datetime64[us, UTC]", T
 _features = Feature.__table__
 _hours = HourlyFeatureSummary.__table__
 _diagnostics = SignalDiagnostic.__table__
+_events = AnomalyEvent.__table__
 
 
 def load_features(
@@ -52,17 +54,21 @@ def load_features(
     start: Moment = None,
     end: Moment = None,
     columns: Sequence[str] | None = None,
+    embedding: bool = False,
     engine: Engine | None = None,
 ) -> "pd.DataFrame":
     """One row a window, in time order: equipment, raw_id, window_start, feature_version, and the features.
 
     `columns` picks features (default: all of `signal_pipeline.catalogue.COLUMNS`; an unknown name raises
-    `ValueError`). NaN where the window could not say; the column `null_reasons` has why.
+    `ValueError`). NaN where the window could not say; the column `null_reasons` has why. With `embedding`, a column of
+    that name: the window's vector as a list of floats, None where there was no manifest.
     """
     unknown = sorted(set(columns or ()) - set(COLUMNS))
     if unknown:
         raise ValueError(f"no such features: {', '.join(unknown)}. signal_pipeline.catalogue.COLUMNS lists them.")
     wanted = [_features.c[name] for name in (COLUMNS if columns is None else columns)]
+    if embedding:
+        wanted.append(_features.c.embedding)
     keys = (_features.c.raw_id, _features.c.window_start, _features.c.feature_version, _features.c.null_reasons)
     query = (
         select(Equipment.name.label("equipment"), *keys, *wanted)
@@ -147,6 +153,33 @@ def load_scores(
     if model_kind is not None:
         query = query.where(AnomalyScore.model_kind == model_kind)
     return _load(_between(query, AnomalyScore.window_start, equipment, start, end), engine)
+
+
+def load_events(
+    *,
+    equipment: str | Sequence[str] | None = None,
+    start: Moment = None,
+    end: Moment = None,
+    model_kind: str | None = None,
+    model_version: str | None = None,
+    engine: Engine | None = None,
+) -> "pd.DataFrame":
+    """One row an anomaly event, by its start: end, when it was raised, peak score, threshold, windows, main features.
+
+    `is_open`: it had not ended by the last window scored. `features` is a list of [name, share of the score], the
+    largest first. Each model version has its own events: with several in the database, pick one.
+    """
+    wanted = [column for column in _events.c if column.name not in ("id", "equipment_id")]
+    query = (
+        select(Equipment.name.label("equipment"), *wanted)
+        .join(Equipment, Equipment.id == _events.c.equipment_id)
+        .order_by(_events.c.started_at, _events.c.id)
+    )
+    if model_kind is not None:
+        query = query.where(_events.c.model_kind == model_kind)
+    if model_version is not None:
+        query = query.where(_events.c.model_version == model_version)
+    return _load(_between(query, _events.c.started_at, equipment, start, end), engine)
 
 
 def load_diagnoses(

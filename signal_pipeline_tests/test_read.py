@@ -12,9 +12,9 @@ from signal_pipeline.errors import SettingsError
 from signal_pipeline.processing.batch import Batch
 from signal_pipeline.processing.run import run_batch
 from signal_pipeline.processing.worker import Worker
-from signal_pipeline.read import load_features, load_forecasts, load_hours, load_scores, load_signals
+from signal_pipeline.read import load_events, load_features, load_forecasts, load_hours, load_scores, load_signals
 from signal_pipeline.settings import Settings
-from signal_pipeline_tests.signals import insert_signals
+from signal_pipeline_tests.signals import change, insert_signals
 
 
 @pytest.fixture
@@ -75,6 +75,39 @@ def test_signals_have_their_state_and_failure(filled: Engine) -> None:
 def test_without_a_model_there_are_no_scores_and_no_forecasts(filled: Engine) -> None:
     assert load_scores(engine=filled).empty
     assert load_forecasts(engine=filled).empty
+
+
+EVENT = """
+    INSERT INTO anomaly_events (equipment_id, model_kind, model_version, started_at, ended_at, raised_at, peak_score,
+                                peak_at, threshold, windows, is_open, features)
+    SELECT id, :kind, :version, :at, CAST(:at AS timestamptz) + interval '1 minute', :at, 9, :at, 1, 5, false,
+           '[["rms_a", 0.75]]' FROM equipment WHERE name = 'M1'
+"""
+
+
+def test_events_can_be_picked_by_time_and_model(filled: Engine) -> None:
+    assert load_events(engine=filled).empty
+    for kind, version, at in (
+        ("stream", "v1", "2025-08-25"),
+        ("stream", "v2", "2025-08-26"),
+        ("stats", "v2", "2025-08-24"),
+    ):
+        change(filled, EVENT, kind=kind, version=version, at=datetime.fromisoformat(at).replace(tzinfo=UTC))
+    frame = load_events(engine=filled)
+    assert frame["model_kind"].tolist() == ["stats", "stream", "stream"]
+    assert frame["features"].iloc[0] == [["rms_a", 0.75]]
+    assert str(frame["started_at"].dtype) == "datetime64[us, UTC]"
+    (row,) = load_events(equipment="M1", model_kind="stream", model_version="v2", engine=filled).to_dict("records")
+    assert (row["equipment"], row["started_at"], row["windows"]) == ("M1", pd.Timestamp("2025-08-26", tz="UTC"), 5)
+    assert len(load_events(start="2025-08-25", end="2025-08-26", engine=filled)) == 1
+
+
+def test_the_embedding_comes_when_it_is_asked_for(filled: Engine) -> None:
+    change(filled, "UPDATE features SET embedding = '{0.5,-1}' WHERE id = (SELECT min(id) FROM features)")
+    assert "embedding" not in load_features(columns=["rms_a"], engine=filled)
+    found = load_features(columns=["rms_a"], embedding=True, engine=filled)["embedding"]
+    assert [one for one in found if one is not None] == [[0.5, -1.0]]
+    assert len(found) == 15
 
 
 def test_the_database_of_the_settings_is_read(

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +14,7 @@ from signal_pipeline.cli.environment import surroundings
 from signal_pipeline.cli.watch import AsJson
 from signal_pipeline.db.proposals import decide, open_proposals
 from signal_pipeline.errors import SettingsError
-from signal_pipeline.ingest.recorded_at import parse_time
+from signal_pipeline.ingest.recorded_at import parse_range
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.processing import models
 from signal_pipeline.processing.forecasting import Issued, forecast_due
@@ -39,19 +38,14 @@ def _worker() -> Iterator[Worker]:
                 raise SettingsError(str(error)) from error
 
 
-def _time(text: str | None, option: str) -> datetime | None:
-    return None if text is None else parse_time(text, place=option)
-
-
 def train(equipment: Equipment = None, start: From = None, end: To = None, as_json: AsJson = False) -> None:
     """Fit anomaly models on the stored windows of healthy recordings, and make them the latest version.
 
     From then on every new signal is scored as it passes. References of other equipment are kept.
     """
     with _worker() as worker:
-        trained = models.train(
-            worker, equipment=equipment or None, start=_time(start, "--from"), end=_time(end, "--to")
-        )
+        since, until = parse_range(start, end)
+        trained = models.train(worker, equipment=equipment or None, start=since, end=until)
     version = trained.models.version
     if as_json:
         print_json({"version": version, "windows": trained.windows, "refused": trained.refused})
@@ -87,7 +81,8 @@ def advice(reference: Reference) -> list[str]:
 def detect(equipment: Equipment = None, start: From = None, end: To = None, as_json: AsJson = False) -> None:
     """Score stored windows that the `stats` model has not scored yet, outside the stream."""
     with _worker() as worker:
-        found = models.detect(worker, equipment=equipment or None, start=_time(start, "--from"), end=_time(end, "--to"))
+        since, until = parse_range(start, end)
+        found = models.detect(worker, equipment=equipment or None, start=since, end=until)
     _show(found, as_json=as_json)
 
 

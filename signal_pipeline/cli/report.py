@@ -12,7 +12,7 @@ from signal_pipeline.cli.environment import surroundings
 from signal_pipeline.cli.models import From, To
 from signal_pipeline.cli.watch import AsJson
 from signal_pipeline.errors import SettingsError
-from signal_pipeline.ingest.recorded_at import parse_time
+from signal_pipeline.ingest.recorded_at import parse_range
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.settings import load_settings
 
@@ -31,8 +31,7 @@ def report(
     with readable_errors():
         settings = load_settings()
         configure_logging(settings.app, default_level="ERROR")
-        since = None if start is None else parse_time(start, place="--from")
-        until = None if end is None else parse_time(end, place="--to")
+        since, until = parse_range(start, end)
         with surroundings(settings, create=False) as here:
             page = build_report(here.engine, settings.ingest, equipment, start=since, end=until)
         _write(target, page)

@@ -91,6 +91,21 @@ def parse_time(text: str, *, place: str) -> datetime:
         raise SettingsError(f"{place}: '{printable(text)}' is not a time like 2025-08-25T12:00:00+00:00") from error
 
 
+def parse_range(
+    start: str | None, end: str | None, *, places: tuple[str, str] = ("--from", "--to")
+) -> tuple[datetime | None, datetime | None]:
+    """Both bounds as UTC, None where there is none. Raises `SettingsError`, too, where nothing lies between them."""
+    since, until = (
+        None if text is None else parse_time(text, place=place)
+        for text, place in zip((start, end), places, strict=True)
+    )
+    if since is not None and until is not None and since >= until:
+        raise SettingsError(
+            f"{places[0]} {since.isoformat()} is not before {places[1]} {until.isoformat()}: nothing lies between them"
+        )
+    return since, until
+
+
 def time_in_name(name: str) -> datetime | None:
     """The first possible timestamp in a file's name, or None.
 

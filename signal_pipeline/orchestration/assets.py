@@ -27,7 +27,7 @@ OWNERS = ["team:signal-pipeline"]
 DESCRIPTIONS = {
     ops.RAW_SIGNALS: "Recordings of three phase currents, loaded and validated. One partition a signal (a row of "
     "`raw_signals`); a failed partition is a signal whose `meta.failure` says why.",
-    ops.FEATURES: "Features of each window of 1000 ms (half overlap), per phase and across phases. Unique by "
+    ops.FEATURES: "Features of each window (WINDOW_MS, WINDOW_OVERLAP), per phase and across phases. Unique by "
     "`(raw_id, window_start)`; recomputing changes nothing unless the settings or the code changed.",
     ops.HOURLY: "Mean, minimum, maximum and deviation of each phase's RMS by equipment and hour, always recomputed "
     "whole from the stored features.",
@@ -66,6 +66,8 @@ DEPENDENCIES: dict[AssetKey, set[AssetKey]] = {
     ops.FEATURES: {ops.RAW_SIGNALS},
     ops.HOURLY: {ops.FEATURES},
     ops.DIAGNOSTICS: {ops.RAW_SIGNALS},
+    # Not `anomaly_model`, though it scores them: it is made of `features`, so the graph would come before and after it,
+    # and Dagster cannot cut a graph in two; "materialize all" would not even load (docs/decisions/0114).
     ops.SCORES: {ops.FEATURES},
 }
 

@@ -7,13 +7,20 @@ from signal_pipeline.orchestration.checks import CHECKS
 from signal_pipeline.orchestration.jobs import process_signals
 from signal_pipeline.orchestration.models import (
     anomaly_model,
-    detect_anomalies,
+    detected_anomalies,
     forecasts,
     rescore_equipment,
 )
 from signal_pipeline.orchestration.resources import WorkerFactory, worker_factory, worker_resource
 from signal_pipeline.orchestration.retention import retention, retention_hourly
-from signal_pipeline.orchestration.schedules import check_hourly, check_job, forecast_hourly, forecast_job, train_job
+from signal_pipeline.orchestration.schedules import (
+    check_hourly,
+    check_job,
+    detect_job,
+    forecast_hourly,
+    forecast_job,
+    train_job,
+)
 from signal_pipeline.orchestration.sensors import claim_pending_signals
 from signal_pipeline.settings import Settings
 
@@ -21,8 +28,13 @@ from signal_pipeline.settings import Settings
 def build_definitions(settings: Settings, *, make_worker: WorkerFactory | None = None) -> Definitions:
     """All of Dagster's definitions on `settings`; `make_worker` replaces how workers are made."""
     return Definitions(
-        assets=[build_signal_assets(signals_a_run=settings.claims.claim_batch_size), anomaly_model, forecasts],
-        jobs=[process_signals, detect_anomalies, rescore_equipment, forecast_job, check_job, train_job, retention],
+        assets=[
+            build_signal_assets(signals_a_run=settings.claims.claim_batch_size),
+            anomaly_model,
+            detected_anomalies,
+            forecasts,
+        ],
+        jobs=[process_signals, detect_job, rescore_equipment, forecast_job, check_job, train_job, retention],
         sensors=[claim_pending_signals],
         schedules=[forecast_hourly, check_hourly, retention_hourly],
         asset_checks=CHECKS,

@@ -5,7 +5,7 @@ Features come from the catalogue, types from the models. Not here: what an asset
 
 from typing import Any
 
-from dagster import MetadataValue, TableColumn, TableSchema
+from dagster import MarkdownMetadataValue, MetadataValue, TableColumn, TableSchema
 from sqlalchemy import ColumnElement
 from sqlalchemy.dialects import postgresql
 
@@ -131,13 +131,23 @@ def column_schema(asset: str) -> TableSchema:
     return TableSchema([_column(column, *known[column.name]) for column in model.__table__.columns])
 
 
-def table_metadata(asset: str, *, docs: str) -> dict[str, Any]:
-    """What the asset's page shows of its table: name, columns, a query to begin with, and the page that explains it."""
-    query = f"SELECT * FROM {asset} ORDER BY {ORDER[asset]} DESC LIMIT 100;"  # noqa: S608  for people to read
+def page(path: str) -> MarkdownMetadataValue:
+    """A page of the documentation, as a person finds it: there is no public address that a link could lead to."""
+    site = f"{path.removeprefix('docs/').removesuffix('.md')}/"
+    return MetadataValue.md(f"`{path}` in the project's folder; after `make docs`, `{site}` of the site")
+
+
+def table_metadata(asset: str, *, docs: str, where: str = "") -> dict[str, Any]:
+    """What the asset's page shows of its table: name, columns, a query to begin with, and the page that explains it.
+
+    `where`: which rows are the asset's, if they are not all of the table's.
+    """
+    rows = f"{asset} WHERE {where}" if where else asset
+    query = f"SELECT * FROM {rows} ORDER BY {ORDER[asset]} DESC LIMIT 100;"  # noqa: S608  for people to read
     shown: dict[str, Any] = {
         "dagster/table_name": f"public.{asset}",
         "dagster/column_schema": MetadataValue.table_schema(column_schema(asset)),
-        "docs": MetadataValue.path(docs),
+        "docs": page(docs),
         "query": MetadataValue.md(f"`signal-pipeline db run -- psql`\n\n```sql\n{query}\n```"),
     }
     if asset == "features":

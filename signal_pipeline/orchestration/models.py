@@ -1,4 +1,4 @@
-"""Models in Dagster: the asset that training makes, and the passes over stored features as jobs.
+"""Models in Dagster: what training, forecasting and the detect pass make as assets, and replaying a stream as a job.
 
 They belong to all signals, so they have no partitions. Run by hand or on a schedule of yours: which recordings are
 healthy is for a person to say.
@@ -15,7 +15,6 @@ from dagster import (
     Config,
     Failure,
     MaterializeResult,
-    MetadataValue,
     OpExecutionContext,
     asset,
     asset_check,
@@ -28,7 +27,7 @@ from signal_pipeline.anomaly.stream import STATE_SCHEMA
 from signal_pipeline.db.proposals import open_proposals
 from signal_pipeline.errors import ManifestError
 from signal_pipeline.orchestration import ops
-from signal_pipeline.orchestration.columns import table_metadata
+from signal_pipeline.orchestration.columns import page, table_metadata
 from signal_pipeline.orchestration.plots import forecast_pictures, model_picture
 from signal_pipeline.processing import models
 from signal_pipeline.processing.forecasting import forecast_due
@@ -47,15 +46,13 @@ class RangeConfig(Config):
         return self.equipment or None
 
     def times(self) -> dict[str, datetime | None]:
-        """Both bounds. Raises `Failure` for a time that is none."""
+        """Both bounds. Raises `Failure` for a time that is none, and where nothing lies between the two."""
         from signal_pipeline.errors import SettingsError
-        from signal_pipeline.ingest.recorded_at import parse_time
+        from signal_pipeline.ingest.recorded_at import parse_range
 
         try:
-            return {
-                name: parse_time(text, place=name) if text else None
-                for name, text in (("start", self.start), ("end", self.end))
-            }
+            since, until = parse_range(self.start or None, self.end or None, places=("start", "end"))
+            return {"start": since, "end": until}
         except SettingsError as error:
             raise Failure(str(error), allow_retries=False) from error
 
@@ -75,7 +72,7 @@ class RescoreConfig(Config):
     description="The anomaly model that scores new signals: a reference for each equipment and a fleet default, fitted "
     "on the stored windows of recordings that a person calls healthy.",
     code_version=str(STATE_SCHEMA),
-    metadata={"docs": MetadataValue.path("docs/models.md"), "place": "MODELS_DIR/anomaly_detection/latest"},
+    metadata={"docs": page("docs/models.md"), "place": "MODELS_DIR/anomaly_detection/latest"},
 )
 def anomaly_model(context: AssetExecutionContext, config: RangeConfig) -> MaterializeResult[None]:
     worker: Worker = context.resources.worker
@@ -138,14 +135,30 @@ def forecasts(context: AssetExecutionContext) -> MaterializeResult[None]:
     )
 
 
-@op(required_resource_keys={"worker"}, description="Scores stored windows that `stats` has not scored yet.")
-def detect_op(context: OpExecutionContext, config: RangeConfig) -> None:
+@asset(
+    deps=[ops.FEATURES, anomaly_model],
+    group_name="models",
+    kinds={"postgres", "numpy", "numba"},
+    owners=["team:signal-pipeline"],
+    required_resource_keys={"worker"},
+    description="The detect pass: scores by `stats` (frozen PCA, T² + Q) of stored windows that it has not scored yet, "
+    "and the events that they join to. Outside the stream; a second pass adds nothing.",
+    code_version=str(STATE_SCHEMA),
+    metadata=table_metadata("anomaly_scores", docs="docs/models.md", where="model_kind = 'stats'"),
+)
+def detected_anomalies(context: AssetExecutionContext, config: RangeConfig) -> MaterializeResult[None]:
+    worker, times, began = context.resources.worker, config.times(), perf_counter()
     try:
-        found = models.detect(context.resources.worker, equipment=config.names, **config.times())
+        found = models.detect(worker, equipment=config.names, **times)
     except (ManifestError, ValueError) as error:
         raise Failure(str(error), allow_retries=False) from error
-    context.add_output_metadata(
-        {name: f"{one.windows} windows, {one.anomalies} anomalous" for name, one in found.items()}
+    return MaterializeResult(
+        metadata={
+            "windows": sum(one.windows for one in found.values()),
+            "anomalous": sum(one.anomalies for one in found.values()),
+            "equipment": {name: {"windows": one.windows, "anomalous": one.anomalies} for name, one in found.items()},
+            "seconds": round(perf_counter() - began, 3),
+        }
     )
 
 
@@ -158,11 +171,6 @@ def rescore_op(context: OpExecutionContext, config: RescoreConfig) -> None:
     context.add_output_metadata(
         {name: f"{one.windows} windows, {one.anomalies} anomalous" for name, one in found.items()}
     )
-
-
-@job(description="The detect pass: frozen PCA T² + Q over stored features, outside the stream.")
-def detect_anomalies() -> None:
-    detect_op()
 
 
 @job(description="Gives late recordings their place: an equipment's stream is replayed from the beginning.")

@@ -1,12 +1,12 @@
 """Jobs that bring assets and checks together, and when they run by themselves: each on or off by default, with why.
 
-Not here: the job that processes signals (`jobs`), which the sensor starts, and passes over stored windows (`models`).
+Not here: the job that processes signals (`jobs`), which the sensor starts, and replaying a stream (`models`).
 """
 
 from dagster import AssetSelection, DefaultScheduleStatus, ScheduleDefinition, define_asset_job
 
 from signal_pipeline.orchestration.checks import CHECKS, features_are_complete, hours_equal_recomputation
-from signal_pipeline.orchestration.models import anomaly_model, forecasts
+from signal_pipeline.orchestration.models import anomaly_model, detected_anomalies, forecasts
 
 check_job = define_asset_job(
     "check_data",
@@ -25,6 +25,12 @@ train_job = define_asset_job(
     selection=AssetSelection.checks(features_are_complete) | AssetSelection.assets(anomaly_model).without_checks(),
     description="Fits anomaly models, unless features are incomplete. On no schedule: which recordings are healthy is "
     "for a person to say.",
+)
+
+detect_job = define_asset_job(
+    "detect_anomalies",
+    selection=AssetSelection.assets(detected_anomalies),
+    description="The detect pass over stored features, outside the stream. On no schedule: it can be asked for ranges.",
 )
 
 check_hourly = ScheduleDefinition(

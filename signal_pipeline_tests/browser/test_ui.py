@@ -55,7 +55,10 @@ def launch(page: Page, ui: Ui) -> None:
 def test_the_lineage_shows_every_asset_and_where_it_flows(ui: Ui, page: Page, shoot: Shoot) -> None:
     page.set_viewport_size({"width": 1800, "height": 760})
     page.goto(f"{ui.url}/asset-groups?{EXPANDED}")
-    for name in ("raw_signals", "features", "anomaly_scores", "signal_diagnostics", "anomaly_model", "forecasts"):
+    for name in (
+        *("raw_signals", "features", "anomaly_scores", "signal_diagnostics"),
+        *("anomaly_model", "detected_anomalies", "forecasts"),
+    ):
         see(page, name)
     wait_until(lambda: page.locator("svg path[d^='M']").count() >= 6)
     page.wait_for_load_state("networkidle")

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from signal_pipeline.domain import RejectionReason
 from signal_pipeline.errors import FileRejected, SettingsError
-from signal_pipeline.ingest.recorded_at import parse_recorded_at, parse_time, read_times, recorded_at, time_in_name
+from signal_pipeline.ingest.recorded_at import (
+    parse_range,
+    parse_recorded_at,
+    parse_time,
+    read_times,
+    recorded_at,
+    time_in_name,
+)
 from signal_pipeline.ingest.sources import CsvSource
 
 NOON = datetime(2025, 8, 25, 12, tzinfo=UTC)
@@ -92,6 +99,15 @@ def test_any_name_gives_a_sane_time_or_none(name: str) -> None:
 def test_a_time_without_an_offset_is_utc() -> None:
     assert parse_time("2025-08-25 12:00", place="--recorded-at") == NOON
     assert parse_time(" 2025-08-25T14:00:00+02:00 ", place="--recorded-at") == NOON
+
+
+def test_a_range_in_which_nothing_lies_is_refused_and_names_both_ends() -> None:
+    assert parse_range("2025-08-25", None) == (NOON - timedelta(hours=12), None)
+    assert parse_range(None, "2025-08-25T12:00Z") == (None, NOON)
+    with pytest.raises(SettingsError, match=r"--from 2025-08-26T.* is not before --to 2025-08-25T"):
+        parse_range("2025-08-26", "2025-08-25")
+    with pytest.raises(SettingsError, match=r"start 2025.* is not before end"):
+        parse_range("2025-08-25", "2025-08-25", places=("start", "end"))
 
 
 SENSELESS = (

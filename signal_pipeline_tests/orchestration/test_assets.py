@@ -1,7 +1,9 @@
 """What a person sees of the assets: lineage, groups, owners, kinds, descriptions, and the columns of their tables."""
 
+import re
+
 import pytest
-from dagster import AssetKey, Definitions
+from dagster import AssetKey, Definitions, MarkdownMetadataValue
 
 from signal_pipeline.catalogue import column_info
 from signal_pipeline.cli.environment import PROJECT_ROOT
@@ -16,6 +18,7 @@ LINEAGE = {
     "signal_diagnostics": {"raw_signals"},
     "anomaly_scores": {"features"},
     "anomaly_model": {"features"},
+    "detected_anomalies": {"features", "anomaly_model"},
     "forecasts": {"hourly_feature_summary"},
 }
 
@@ -66,4 +69,14 @@ def test_the_columns_of_features_have_the_units_of_the_catalogue(definitions: De
 def test_every_asset_has_a_code_version_and_names_a_page_that_exists(definitions: Definitions, name: str) -> None:
     node = definitions.resolve_asset_graph().get(AssetKey(name))
     assert node.code_version
-    assert (PROJECT_ROOT / node.metadata["docs"].value).is_file()
+    said = node.metadata["docs"]
+    path = re.match(r"`(docs/\S+\.md)` ", said.value)
+    assert isinstance(said, MarkdownMetadataValue)  # a path would be no link in the UI, and look like one
+    assert path is not None
+    assert (PROJECT_ROOT / path[1]).is_file()
+
+
+def test_what_the_pass_made_is_the_part_of_the_table_that_its_query_shows(definitions: Definitions) -> None:
+    metadata = definitions.resolve_asset_graph().get(AssetKey("detected_anomalies")).metadata
+    assert metadata["dagster/table_name"] == "public.anomaly_scores"
+    assert "WHERE model_kind = 'stats'" in metadata["query"].value

@@ -48,10 +48,24 @@ def test_training_and_the_passes_over_stored_features_run_as_a_person_starts_the
     detected = model_definitions.resolve_job_def("detect_anomalies").execute_in_process(instance=instance)
     assert detected.success
     assert count(engine, "anomaly_scores") == 12 * 19
+    (event,) = detected.get_asset_materialization_events()
+    assert event.asset_key == AssetKey("detected_anomalies")
+    told = {name: one.value for name, one in event.materialization.metadata.items()}
+    assert told["windows"] == 12 * 19
+    assert told["equipment"] == {"pump-0": {"windows": 12 * 19, "anomalous": told["anomalous"]}}
     config = {"ops": {"rescore_op": {"config": {"equipment": ["pump-0"]}}}}
     replayed = model_definitions.resolve_job_def("rescore_equipment").execute_in_process(config, instance=instance)
     assert replayed.success
     assert count(engine, "anomaly_scores") == 2 * 12 * 19
+
+
+def test_the_pass_without_a_model_fails_and_says_what_to_do(
+    instance: DagsterInstance, model_definitions: Definitions
+) -> None:
+    job = model_definitions.resolve_job_def("detect_anomalies")
+    failed = job.execute_in_process(instance=instance, raise_on_error=False)
+    assert not failed.success
+    assert "run `signal-pipeline train` first" in str(failed.all_events)
 
 
 def test_training_on_nothing_fails_and_says_why(instance: DagsterInstance, model_definitions: Definitions) -> None:
