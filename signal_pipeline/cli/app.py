@@ -1,6 +1,9 @@
 """The command line as a whole: its commands, in the order in which a newcomer needs them."""
 
-from typing import Annotated
+import errno
+import os
+import sys
+from typing import Annotated, Final
 
 import typer
 from rich.markup import escape
@@ -18,7 +21,10 @@ from signal_pipeline.cli.queue import partitions_app, process, retry
 from signal_pipeline.cli.report import report
 from signal_pipeline.cli.setup import warm_up
 from signal_pipeline.cli.watch import health, status
+from signal_pipeline.ingest.sources import printable
 from signal_pipeline.settings import misspelt_names
+
+FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
     name="signal-pipeline",
@@ -67,5 +73,17 @@ app.command()(warm_up)
 
 
 def main() -> None:
-    """The console script."""
-    app()
+    """The console script. A full disk below standard output ends it in words, as a full disk elsewhere does."""
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        # what is left in the buffer has nowhere to go, and the interpreter would try it once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        place = error.filename or "standard output"
+        sys.stderr.write(f"error: {printable(str(place))} cannot be written: {error.strerror}\n")
+        sys.exit(1)

@@ -19,7 +19,7 @@ from signal_pipeline.errors import SettingsError
 from signal_pipeline.ingest.dialect import CsvDialect
 from signal_pipeline.ingest.load_report import FileOutcome, FileReport
 from signal_pipeline.ingest.loader import LoadOptions, load_files
-from signal_pipeline.ingest.recorded_at import parse_recorded_at, read_times
+from signal_pipeline.ingest.recorded_at import impossible_time_in, parse_recorded_at, read_times
 from signal_pipeline.ingest.sources import printable
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.settings import load_settings
@@ -37,6 +37,7 @@ KNOWN_SHOWN = 10
 """Known files with a line of their own: whoever loads a folder again every hour reads the rest as a number."""
 
 OTHERS_SHOWN = 1000
+NAMES_SHOWN = 10
 
 MARKS = {
     FileOutcome.NEW: "[green]new[/]",
@@ -44,6 +45,10 @@ MARKS = {
     FileOutcome.FAILED: "[red]failed[/]",
     FileOutcome.REJECTED: "[bold red]rejected[/]",
 }
+
+
+MAX_SIMULATED = 20_000_000
+"""Samples of a recording that `simulate` writes: 50 minutes at 6400 Hz, and half a gigabyte of memory."""
 
 
 def load_options(
@@ -70,7 +75,7 @@ def load_options(
 
 
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="CSV files, or folders of them.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="CSV files, or folders of them.")],
     equipment: Equipment = None,
     sample_rate: SampleRate = None,
     recorded_at: RecordedAt = None,
@@ -90,6 +95,8 @@ def ingest(
     Exit code 1 if a file was rejected: it could not be read, lies outside the data roots or is too large.
     """
     with readable_errors():
+        if not all(paths):
+            raise SettingsError("an empty path names nothing; this folder is written .")
         settings = load_settings()
         configure_logging(settings.app, default_level="ERROR")
         options = load_options(
@@ -103,7 +110,7 @@ def ingest(
         )
         options = dataclasses.replace(options, replace=replace)
         with surroundings(settings) as here:
-            loaded = load_and_tell(here, paths, options, hint=" (--json lists them all)")
+            loaded = load_and_tell(here, [Path(path) for path in paths], options, hint=" (--json lists them all)")
     if as_json:
         print_json(loaded.as_dict())
     else:
@@ -147,12 +154,7 @@ def load_and_tell(here: Surroundings, paths: Sequence[Path], options: LoadOption
             # the message of a stored failure names its file, too: for those who read it elsewhere
             message = report.message.removeprefix(f"{Path(report.name).name}: ")
             say(f"{MARKS[report.outcome]} {escape(report.name)}: {escape(message)}")
-    undated = sum(report.recorded_at_source == "mtime" for report in reports)
-    if undated:
-        say(
-            f"[yellow]warning[/]: {undated} of them say nowhere when they were recorded, so the time of their last "
-            "change stands for it; --times or --recorded-at says it better"
-        )
+    _tell_of_times(reports, options)
     if any(report.outcome is FileOutcome.NEW and report.message for report in reports):
         say("their scores are gone with them: when they are processed, signal-pipeline rescore --equipment NAME")
     if known > KNOWN_SHOWN:
@@ -160,6 +162,31 @@ def load_and_tell(here: Surroundings, paths: Sequence[Path], options: LoadOption
     if not reports:
         say(f"no file whose name ends in .csv in {escape(', '.join(map(str, paths)))}{escape(_others(paths))}")
     return Loaded(tuple(reports))
+
+
+def _tell_of_times(reports: Sequence[FileReport], options: LoadOptions) -> None:
+    """Warn of files that the time of their last change stands for, and of entries of --times that named no file."""
+    undated = [report.name for report in reports if report.recorded_at_source == "mtime"]
+    if undated:
+        say(
+            f"[yellow]warning[/]: {len(undated)} of them say nowhere when they were recorded, so the time of their "
+            "last change stands for it; --times or --recorded-at says it better"
+        )
+    impossible = [f"{name} ({time})" for name in undated if (time := impossible_time_in(name)) is not None]
+    if impossible:
+        say(
+            "[yellow]warning[/]: what is written like a time in these names is none from 1970 to 2199: "
+            f"{escape(_listed(impossible))}"
+        )
+    found = {Path(report.name).name for report in reports}
+    unused = [name for name in map(printable, options.times or ()) if name not in found]
+    if unused:
+        say(f"[yellow]warning[/]: --times names {len(unused)} that were not among the files: {escape(_listed(unused))}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f", and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
 
 
 def _others(folders: Sequence[Path]) -> str:
@@ -184,6 +211,8 @@ def simulate(
     """Write a small fleet's recordings: one motor develops a fault, one file has bad cells, one is too short."""
     from signal_pipeline.synthetic import write_fleet
 
+    if not seconds * sample_rate <= MAX_SIMULATED:  # nor is NaN
+        fail(f"--seconds {seconds:g} at --sample-rate {sample_rate:g}: at most {MAX_SIMULATED} samples are written")
     try:
         truth = write_fleet(
             folder, motors=motors, hours=hours, recordings=recordings, seconds=seconds, fs=sample_rate, seed=seed

@@ -27,8 +27,8 @@ def report(
     """Write what is known of an equipment into one HTML file with interactive plots; it needs no network."""
     from signal_pipeline.report import build_report
 
-    target = output or Path(f"report-{file_name(equipment)}.html")
     with readable_errors():
+        target = _target(output or Path(f"report-{file_name(equipment)}.html"))
         settings = load_settings()
         configure_logging(settings.app, default_level="ERROR")
         since, until = parse_range(start, end)
@@ -45,6 +45,19 @@ def report(
 def file_name(equipment: str) -> str:
     """The name with what a file's name should not hold replaced."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", equipment).strip("._")[:80] or "equipment"
+
+
+def _target(wanted: Path) -> Path:
+    """Where the file goes, links followed. Raises `SettingsError` for what a file must not take the place of."""
+    try:
+        target = wanted.resolve()
+        is_taken = target.exists() and not target.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle; a NUL in the name
+        raise SettingsError(f"--output {wanted}: {error}") from error
+    if is_taken:
+        kind = "a folder" if target.is_dir() else "a pipe or device"
+        raise SettingsError(f"--output {wanted} is {kind}, and would be replaced: name a file")
+    return wanted if not wanted.is_symlink() else target
 
 
 def _write(target: Path, page: str) -> None:

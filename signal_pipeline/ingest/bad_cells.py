@@ -82,30 +82,39 @@ class BadCells:
 def broken_line_error(block: Block, *, layout: CsvLayout, name: str, reported: str) -> CSVLoaderError:
     """The error for the first line of `block` that is no row, or else for what the fast parser `reported`."""
     for row, data in enumerate(block.data.split(b"\n")[:-1], start=block.first_row):
-        line = layout.line_of(row)
-        whole = data.removesuffix(b"\r")
-        if b"\r" in whole:
-            return CSVLoaderError(f"{name}: line {line} holds a CR without LF; save the file with LF or CRLF line ends")
-        inner = unwrapped_line(whole) if layout.quoted_lines else whole
-        if inner is None:
-            return _quote_error(name, line)
-        text = inner.decode("latin-1")
-        if not text.strip(" "):
-            return blank_line_error(name, line)
-        try:
-            cells = next(csv.reader([text], delimiter=layout.delimiter, strict=True))
-        except csv.Error:
-            return _quote_error(name, line)
-        if len(cells) != layout.n_columns:
-            return _ragged_error(name, line, len(cells), layout)
+        number = layout.line_of(row)
+        line = data.removesuffix(b"\r")
+        inner = unwrapped_line(line) if layout.quoted_lines else line
+        if (wrong := _wrong_bytes(line)) is not None:
+            return CSVLoaderError(f"{name}: line {number} {wrong}")
+        if inner is not None and not inner.strip(b" "):
+            return blank_line_error(name, number)
+        n_cells = None if inner is None else _n_cells(inner, layout.delimiter)
+        if n_cells is None:
+            return CSVLoaderError(f"{name}: line {number} has a quote that is not closed, or text after a closed one")
+        if n_cells != layout.n_columns:
+            return _ragged_error(name, number, n_cells, layout)
     return CSVLoaderError(
         f"{name}: lines {layout.line_of(block.first_row)} to {layout.line_of(block.first_row + block.n_rows - 1)} "
         f"could not be read: {printable(reported)}"
     )
 
 
-def _quote_error(name: str, line: int) -> CSVLoaderError:
-    return CSVLoaderError(f"{name}: line {line} has a quote that is not closed, or text after a closed one")
+def _wrong_bytes(line: bytes) -> str | None:
+    """What is wrong with a line whatever its cells are; None if nothing is."""
+    if b"\x00" in line:
+        return "holds NUL bytes: the file is damaged, was not written to its end, or is no UTF-8 text"
+    if b"\r" in line.rstrip(b"\r"):
+        return "holds a CR without LF; save the file with LF or CRLF line ends"
+    return "ends in CR CR LF; save the file with LF or CRLF line ends" if b"\r" in line else None
+
+
+def _n_cells(line: bytes, delimiter: str) -> int | None:
+    """How many cells a line has, from 1; None if its quotes are broken."""
+    try:
+        return len(next(csv.reader([line.decode("latin-1")], delimiter=delimiter, strict=True)))
+    except csv.Error:
+        return None
 
 
 def _ragged_error(name: str, line: int, found: int, layout: CsvLayout) -> CSVLoaderError:

@@ -66,7 +66,7 @@ def line_blocks(
     blank_line: int | None = None
     for data in _whole_lines(chunks):
         if not data.endswith(b"\n"):
-            raise _long_line_error(name, layout.line_of(row))
+            raise _long_line_error(name, layout.line_of(row), data)
         written = len(data[skip:].rstrip(b" \r\n"))
         end = data.index(b"\n", skip + written) + 1 if written else skip
         n_blank = data.count(b"\n", end)
@@ -93,7 +93,7 @@ def _block(data: bytes, *, row: int, offset: int, layout: CsvLayout, name: str) 
     starts = np.concatenate(([0], ends[:-1] + 1))
     longest = int(np.argmax(ends - starts))
     if ends[longest] - starts[longest] > MAX_LINE_BYTES:
-        raise _long_line_error(name, layout.line_of(row + longest))
+        raise _long_line_error(name, layout.line_of(row + longest), data)
     return Block(data, row, starts + offset)
 
 
@@ -114,5 +114,10 @@ def _whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield rest + b"\n"
 
 
-def _long_line_error(name: str, line: int) -> CSVLoaderError:
-    return CSVLoaderError(f"{name}: line {line} is longer than {MAX_LINE_BYTES} bytes; no row of a recording is")
+def _long_line_error(name: str, line: int, data: bytes) -> CSVLoaderError:
+    what = f"line {line} is longer than {MAX_LINE_BYTES} bytes"
+    if b"\x00" in data:
+        return CSVLoaderError(
+            f"{name}: {what}, and holds NUL bytes: the file is damaged, or was not written to its end"
+        )
+    return CSVLoaderError(f"{name}: {what}; no row of a recording is")

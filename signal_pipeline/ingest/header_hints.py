@@ -23,12 +23,23 @@ def remedy(cells: Sequence[str], line: str) -> str:
     """What a person can do about a first line without the expected names, the likeliest first."""
     if line.startswith(("#", "%", "//")):
         return "a file begins with its header: take away the lines before it"
+    if line.lstrip().startswith("<"):
+        return "this is a page or XML, not a CSV: export the data as CSV"
+    if (hint := other_delimiter(cells)) is not None:
+        return hint
     if all(_NUMBER.fullmatch(cell) for cell in cells if cell) and any(cells):
         return _for_samples(len(cells))
     columns = proposed(cells)
     if columns is not None:
         return f"if these are the currents, load it again with --columns {shlex.quote(columns)}"
     return "name the file's own columns with --columns R=…,S=…,T=…, or use --no-header if line 1 holds samples"
+
+
+def other_delimiter(cells: Sequence[str]) -> str | None:
+    """What to do about a line that nothing cuts but a delimiter that is not read; None if it is not that."""
+    if len(cells) != 1 or "|" not in cells[0]:
+        return None
+    return "cells end in '|' there, which is not read: export the file with , ; or tab between the cells"
 
 
 def proposed(cells: Sequence[str]) -> str | None:

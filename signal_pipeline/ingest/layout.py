@@ -11,7 +11,7 @@ from typing import Final
 from signal_pipeline.domain import PHASE_NAMES
 from signal_pipeline.errors import CSVLoaderError
 from signal_pipeline.ingest.dialect import DELIMITERS, CsvDialect
-from signal_pipeline.ingest.header_hints import remedy
+from signal_pipeline.ingest.header_hints import other_delimiter, remedy
 from signal_pipeline.ingest.sources import printable
 
 MAX_LINE_BYTES: Final = 64 * 1024
@@ -99,7 +99,8 @@ def _text_of(line: bytes, name: str) -> str:
     """The first line as text; names in it that are not UTF-8 are read as Latin-1, where every byte is a character."""
     line = line.removesuffix(b"\n").removesuffix(b"\r")
     if b"\r" in line:
-        raise CSVLoaderError(f"{name}: lines end in CR alone; save the file with LF or CRLF line ends")
+        ends = "in CR alone" if b"\r" in line.rstrip(b"\r") else "in CR CR LF"
+        raise CSVLoaderError(f"{name}: lines end {ends}; save the file with LF or CRLF line ends")
     if not line.strip():
         raise CSVLoaderError(f"{name}: line 1 is blank; the file must begin with its header or its first row")
     try:
@@ -148,8 +149,9 @@ def _numbered(split: _FirstLine, dialect: CsvDialect, name: str) -> list[int | N
     indices = [None if column is None else int(column) - 1 for column in dialect.columns]
     needed = max(index for index in indices if index is not None) + 1
     if len(split.cells) < needed:
+        hint = other_delimiter(split.cells) or "name those there are, as in --columns R=1,S=2"
         raise CSVLoaderError(
             f"{name}: line 1 has {len(split.cells)} column(s), {needed} are needed: "
-            f"'{printable(split.delimiter.join(split.cells))}'; name those there are, as in --columns R=1,S=2"
+            f"'{printable(split.delimiter.join(split.cells))}'; {hint}"
         )
     return indices

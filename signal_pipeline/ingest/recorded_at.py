@@ -112,16 +112,25 @@ def time_in_name(name: str) -> datetime | None:
     Read are `2025-08-25T12-00-00`, `20250825_120000`, `2025-08-25 120000` and their kin, with a fraction and an offset.
     Digits that make no time within 1970..2200 are taken for something else, a serial number for example.
     """
-    for match in _TIME_IN_NAME.finditer(name):
-        fields = match.groupdict()
-        date = "-".join(fields[part] for part in ("year", "month", "day"))
-        time = ":".join(fields[part] for part in ("hour", "minute", "second"))
-        fraction = f".{fields['fraction']:0<6}" if fields["fraction"] else ""
-        try:
-            return _sane(datetime.fromisoformat(f"{date}T{time}{fraction}{fields['offset'] or ''}"), "file name")
-        except (ValueError, SettingsError):
-            continue
-    return None
+    return next((time for match in _TIME_IN_NAME.finditer(name) if (time := _time_of(match)) is not None), None)
+
+
+def impossible_time_in(name: str) -> str | None:
+    """What in a file's name is written like a time, date and clock apart, and is none within 1970..2200; else None."""
+    if time_in_name(name) is not None:
+        return None
+    return next((found[0] for found in _TIME_IN_NAME.finditer(name) if found["dash"] and found["colon"]), None)
+
+
+def _time_of(match: re.Match[str]) -> datetime | None:
+    fields = match.groupdict()
+    date = "-".join(fields[part] for part in ("year", "month", "day"))
+    time = ":".join(fields[part] for part in ("hour", "minute", "second"))
+    fraction = f".{fields['fraction']:0<6}" if fields["fraction"] else ""
+    try:
+        return _sane(datetime.fromisoformat(f"{date}T{time}{fraction}{fields['offset'] or ''}"), "file name")
+    except (ValueError, SettingsError):
+        return None
 
 
 def read_times(path: Path) -> dict[str, datetime]:
@@ -134,7 +143,7 @@ def read_times(path: Path) -> dict[str, datetime]:
     name = printable(path.name)
     try:
         rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-        if rows.fieldnames is None or not {"file_name", "recorded_at"} <= set(rows.fieldnames):
+        if rows.fieldnames is None or any(rows.fieldnames.count(name) != 1 for name in ("file_name", "recorded_at")):
             raise SettingsError(
                 f"--times {name}: the header must be file_name,recorded_at, not {printable(str(rows.fieldnames))}"
             )
@@ -142,6 +151,8 @@ def read_times(path: Path) -> dict[str, datetime]:
         for row in rows:
             place = f"--times {name}, line {rows.line_num}"
             file_name, text = row["file_name"], row["recorded_at"]
+            if None in row:
+                raise SettingsError(f"{place}: more cells than columns; a time is written 2025-08-25T12:00:00")
             if not file_name or not text:
                 raise SettingsError(f"{place}: a file name and a time are needed")
             if file_name in times:

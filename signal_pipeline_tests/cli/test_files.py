@@ -1,5 +1,7 @@
 """`ingest` and `simulate`, as a person and as a program see them."""
 
+import resource
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from signal_pipeline_tests.cli.conftest import Run, write_csv
+from signal_pipeline_tests.cli.conftest import COMMAND, Run, write_csv
 from signal_pipeline_tests.signals import count
 
 
@@ -150,3 +152,54 @@ def test_a_fleet_that_cannot_be_written_is_an_error_in_one_line(tmp_path: Path, 
     (tmp_path / "file").write_text("")
     (line,) = run("simulate", str(tmp_path / "file"), code=1).stderr.splitlines()
     assert "cannot be written" in line
+
+
+def test_an_empty_path_is_no_way_to_say_this_folder(
+    tmp_path: Path, run: Run, as_json: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ingest "$FOLDER"` with the variable unset loaded whatever lay there."""
+    write_csv(tmp_path / "here" / "a.csv")
+    monkeypatch.chdir(tmp_path / "here")
+    assert "empty path" in run("ingest", "", "--sample-rate", "1000", code=1).stderr
+    assert "empty path" in run("ingest", ".", "", "--sample-rate", "1000", code=1).stderr
+    assert sum(as_json("status")["signals"].values()) == 0
+
+
+def test_entries_of_the_list_of_times_that_no_file_has_are_told(tmp_path: Path, run: Run) -> None:
+    write_csv(tmp_path / "data" / "a.csv")
+    listed = "".join(f"absent-{k:02}.csv,2025-08-25T12:00:00\n" for k in range(12))
+    (tmp_path / "times.txt").write_text(f"file_name,recorded_at\na.csv,2025-08-25T12:00:00\n{listed}")
+    arguments = ("ingest", str(tmp_path / "data"), "--sample-rate", "1000", "--times", str(tmp_path / "times.txt"))
+    for _ in range(2):  # a known file has its entry, too
+        (line,) = (line for line in run(*arguments).stderr.splitlines() if "--times" in line)
+        assert "--times names 12 that were not among the files: absent-00.csv, absent-01.csv" in line
+        assert line.endswith("absent-09.csv, and 2 more")
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23-59-59Z", "0000-01-01T00-00-00Z", "2025-13-01T00-00-00"])
+def test_a_time_in_a_name_that_cannot_be_is_named(tmp_path: Path, run: Run, time: str) -> None:
+    write_csv(tmp_path / f"{time}.csv")
+    write_csv(tmp_path / "serial-99999999999999.csv", seed=2)
+    said = run("ingest", str(tmp_path), "--sample-rate", "1000").stderr
+    assert f"none from 1970 to 2199: {time}.csv ({time})\n" in said
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--seconds", "inf"), ("--seconds", "1e9"), ("--sample-rate", "1e300"), ("--sample-rate", "inf")]
+)
+def test_a_recording_without_end_is_not_simulated(tmp_path: Path, run: Run, arguments: tuple[str, str]) -> None:
+    (line,) = run("simulate", str(tmp_path / "fleet"), *arguments, code=1).stderr.splitlines()
+    assert "at most 20000000 samples" in line
+    assert not (tmp_path / "fleet").exists()
+
+
+def test_standard_output_on_a_full_disk_is_an_error_in_one_line(tmp_path: Path) -> None:
+    """Nothing may be written here: the process has no room for a single byte of a file."""
+
+    def full() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    with (tmp_path / "out").open("w") as out:
+        done = subprocess.run([COMMAND, "--help"], stdout=out, stderr=subprocess.PIPE, preexec_fn=full, check=False)
+    assert done.returncode == 1
+    assert done.stderr.decode() == "error: standard output cannot be written: File too large\n"

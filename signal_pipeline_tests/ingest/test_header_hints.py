@@ -66,3 +66,30 @@ def test_a_header_of_terminal_escapes_does_not_reach_the_terminal() -> None:
 def test_a_packed_file_says_to_unpack_it(head: bytes, what: str) -> None:
     with pytest.raises(CSVLoaderError, match=f"{what}.*unpack"):
         find_layout(head, dialect=CsvDialect(), name="a.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "dialect"),
+    [
+        (b"current_R|current_S|current_T\n1|2|3\n", CsvDialect()),
+        (b"1|2|3\n", CsvDialect(("1", "2", "3"), header=False)),
+    ],
+)
+def test_a_delimiter_that_is_not_read_is_named_and_no_option_that_cannot_help(
+    content: bytes, dialect: CsvDialect
+) -> None:
+    with pytest.raises(CSVLoaderError, match=r"cells end in '\|' there, which is not read") as failed:
+        find_layout(content, dialect=dialect, name="a.csv")
+    assert "--columns" not in str(failed.value)
+
+
+def test_a_page_is_called_one() -> None:
+    for head in (b"<!DOCTYPE html>\n", b"<html>\n", b"  <?xml version='1.0'?>\n"):
+        with pytest.raises(CSVLoaderError, match="a page or XML") as failed:
+            find_layout(head, dialect=CsvDialect(), name="a.csv")
+        assert "--columns" not in str(failed.value)
+
+
+def test_line_ends_of_cr_cr_lf_are_called_that() -> None:
+    with pytest.raises(CSVLoaderError, match="lines end in CR CR LF"):
+        find_layout(b"current_R,current_S,current_T\r\r\n", dialect=CsvDialect(), name="a.csv")

@@ -163,6 +163,8 @@ def test_the_list_of_times_is_read_by_file_name(tmp_path: Path) -> None:
         (b"file_name,recorded_at\na.csv,noon\n", "line 2: 'noon' is not a time"),
         (b"file_name,recorded_at\na.csv,2025-08-25\na.csv,2025-08-26\n", "line 3: a.csv stands there twice"),
         (b"file_name,recorded_at\na.csv\n", "line 2: a file name and a time are needed"),
+        (b"file_name,recorded_at\na.csv,2025-08-25,12:00:00\n", "line 2: more cells than columns"),
+        (b"file_name,recorded_at,recorded_at\na.csv,2025-08-25,\n", "header must be file_name,recorded_at"),
         (b"file_name,recorded_at\na.csv,9999-01-01\n", r"line 2: .*1970\.\.2200"),
         (b"file_name,recorded_at\n\xff,2025-08-25\n", "not a CSV in UTF-8"),
         (b'file_name,recorded_at\n"a.csv,2025-08-25\n', "not a CSV in UTF-8"),
