@@ -20,7 +20,7 @@ from signal_pipeline.catalogue import FEATURE_CODE_VERSION
 from signal_pipeline.orchestration import ops
 from signal_pipeline.orchestration.columns import table_metadata
 from signal_pipeline.orchestration.partitions import SIGNALS
-from signal_pipeline.processing.diagnose import DIAGNOSIS_CODE_VERSION
+from signal_pipeline.processing.diagnosis_of_record import DIAGNOSIS_CODE_VERSION
 
 OWNERS = ["team:signal-pipeline"]
 

@@ -262,8 +262,7 @@ def score(context: OpExecutionContext, diagnosed: RunState) -> Results:
 )
 def finalize(context: OpExecutionContext, scored: RunState) -> Iterator[Output[Any]]:
     def work(worker: Worker, state: RunState) -> RunState:
-        if state.batch.whole:
-            complete_batch(worker, state.batch, state.alive)
-        return state
+        failed = complete_batch(worker, state.batch, state.alive) if state.batch.whole else {}
+        return replace(state, alive=tuple(i for i in state.alive if i not in failed), failed=state.failed | failed)
 
     yield from step(context, scored, work)

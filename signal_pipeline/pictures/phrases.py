@@ -20,6 +20,7 @@ REASONS: Final = {
     "slip_unknown": "nothing shows the slip",
     "slip_ambiguous": "two ways to the slip disagree",
     "sensors": "the currents do not fit together, a sensor may be dead, reversed or set wrong",
+    "no_samples": "a part of the recording cannot be had any more",
     "clipped": "the current was larger than the recorder's range",
 }
 

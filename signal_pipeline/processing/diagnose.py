@@ -4,52 +4,31 @@ A split file is diagnosed once, by whoever completes its last batch: who that is
 diagnosis is computed outside of any transaction, and stored in the one that completes the batch, after the source's
 lock has shown that it is the last. A signal that is a record by itself is diagnosed by extraction while its samples are
 in memory; what is left (a run without extraction, a signal extracted by a worker that died) is loaded here. Not here:
-judging currents (`dsp.diagnosis`).
+how a record becomes a diagnosis (`diagnosis_of_record`).
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
-from functools import partial
 from time import perf_counter
-from typing import Any
 from uuid import UUID
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from signal_pipeline.db import claims, counters
 from signal_pipeline.db.claims import Failure
-from signal_pipeline.db.diagnostics import (
-    RecordPart,
-    StoredDiagnosis,
-    lock_sources,
-    motor_plate,
-    record_parts,
-    store_diagnoses,
-)
+from signal_pipeline.db.diagnostics import StoredDiagnosis, lock_sources, record_parts, store_diagnoses
 from signal_pipeline.db.engine import is_transient
 from signal_pipeline.db.finalizing import Finalizing
-from signal_pipeline.db.signals import StoredSignal, load_signal
+from signal_pipeline.db.signals import StoredSignal
 from signal_pipeline.domain import FailureReason, Stage
-from signal_pipeline.dsp.diagnosis import Decimator, Diagnosis, MotorData, SeverityBands, bridge_gaps, diagnose
-from signal_pipeline.dsp.gaps import max_gap_samples
-from signal_pipeline.errors import SignalError, ValidationFailed
+from signal_pipeline.errors import SignalError
 from signal_pipeline.processing.batch import Batch, Outcome, Outcomes
+from signal_pipeline.processing.diagnosis_of_record import Parts, diagnose_record, judged, refused_record
 from signal_pipeline.processing.failing import mark_failed
-from signal_pipeline.processing.load import Recording, load_recording
+from signal_pipeline.processing.load import Recording
 from signal_pipeline.processing.worker import Worker, retrying
-from signal_pipeline.settings import DiagnosisSettings
 
 log = structlog.get_logger(__name__)
-
-DIAGNOSIS_CODE_VERSION = 3
-"""Raised when the same samples and plate would give another diagnosis."""
-
-Parts = tuple[RecordPart, ...]
 
 
 def diagnose_batch(
@@ -87,7 +66,7 @@ def diagnose_batch(
 
 def diagnose_loaded(worker: Worker, signal: StoredSignal, recording: Recording) -> StoredDiagnosis | Failure:
     """The diagnosis of a signal that is a record by itself, from samples that are in memory already."""
-    return _or_failure(signal.id, lambda: _judged(worker, signal, recording, recording.phases))
+    return _or_failure(signal.id, lambda: judged(worker, signal, recording))
 
 
 def _diagnosed(worker: Worker, record: Parts) -> StoredDiagnosis | Failure:
@@ -116,22 +95,30 @@ def _store(worker: Worker, batch: Batch, signal_id: UUID, diagnosis: StoredDiagn
     retrying(transaction)
 
 
-def complete_with_diagnosis(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> None:
-    """Complete batches of one split file; with its last ones goes the diagnosis of the whole file."""
+def complete_with_diagnosis(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> dict[UUID, Failure]:
+    """Complete batches of one split file; with its last ones goes the diagnosis of the whole file.
+
+    If that breaks, they are FAILED instead, as a record by itself is: asking for them again diagnoses the file again.
+    """
     finalizing = Finalizing()
     if retrying(lambda: _complete_unless_last(worker, batch, signal_ids, finalizing)):
-        return
+        return {}
     began = perf_counter()
     diagnosis = _diagnose_file(worker, batch, signal_ids)
-    seconds: dict[Stage | str, list[float]] = {} if diagnosis is None else {Stage.DIAGNOSE: [perf_counter() - began]}
+    if isinstance(diagnosis, Failure):
+        for signal_id in signal_ids:
+            mark_failed(worker, batch, signal_id, diagnosis)
+        return dict.fromkeys(signal_ids, diagnosis)
+    seconds: dict[Stage | str, list[float]] = {Stage.DIAGNOSE: [perf_counter() - began]}
 
     def transaction() -> None:
         with worker.engine.begin() as conn:
             if claims.complete(conn, batch.token, signal_ids, finalizing):
-                store_diagnoses(conn, [] if diagnosis is None else [diagnosis])
+                store_diagnoses(conn, [diagnosis])
                 counters.add(conn, {"signals_completed_total": len(signal_ids)}, seconds)
 
     retrying(transaction)
+    return {}
 
 
 def _complete_unless_last(worker: Worker, batch: Batch, signal_ids: Sequence[UUID], finalizing: Finalizing) -> bool:
@@ -148,104 +135,19 @@ def _complete_unless_last(worker: Worker, batch: Batch, signal_ids: Sequence[UUI
     return True
 
 
-def _diagnose_file(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> StoredDiagnosis | None:
-    """The whole file's diagnosis; None, with a line in the log, if a batch's samples cannot be had any more."""
+def _diagnose_file(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> StoredDiagnosis | Failure:
+    """The whole file's diagnosis; a refusal of all if a batch's samples cannot be had any more: no fault of these."""
     record = retrying(lambda: _parts(worker, signal_ids[:1]))[signal_ids[0]]
-    try:
-        return diagnose_record(worker, record)
-    except SignalError as error:
-        log.warning("diagnosis.impossible", signal=str(record[0].id), claim=str(batch.token), error=str(error))
-        return None
-
-
-def diagnose_record(worker: Worker, record: Parts) -> StoredDiagnosis:
-    """The diagnosis of a file from all its batches, one after the other, never whole in memory.
-
-    Raises `SignalError` if a batch cannot be loaded.
-    """
-    first = retrying(lambda: _row(worker, record[0].id))
-    recording = load_recording(first, worker.settings.ingest)
-    if len(record) == 1:
-        return _judged(worker, first, recording, recording.phases)
-    phases, fs = _joined(worker, first, recording, record[1:], _max_gap(worker, first))
-    return _judged(worker, first, recording, phases, fs=fs)
-
-
-def _judged(
-    worker: Worker, signal: StoredSignal, recording: Recording, phases: NDArray[np.float32], *, fs: float | None = None
-) -> StoredDiagnosis:
-    """The diagnosis of `phases` (3, n): at the signal's own rate; or at `fs` (Hz), then their gaps are bridged."""
-    max_gap = _max_gap(worker, signal) if fs is None else 0
-    rate = _rate(signal) if fs is None else fs
-    settings = worker.settings.diagnosis
-    motor = MotorData(**retrying(lambda: _plate(worker, signal.equipment_id)))
-    found = diagnose(
-        phases, fs=rate, motor=motor, present=recording.present, bands=severity_bands(settings), max_gap=max_gap
-    )
-    log.info("signal.diagnosed", signal=str(signal.id), severity=found.severity and found.severity.value)
-    return _stored(signal, found, motor, diagnosis_version(settings))
-
-
-def _rate(signal: StoredSignal) -> float:
-    if signal.sample_rate_hz is None:
-        raise ValidationFailed("sample_rate_hz is not set. Load the file with --sample-rate, in Hz.")
-    return signal.sample_rate_hz
-
-
-def _max_gap(worker: Worker, signal: StoredSignal) -> int:
-    return max_gap_samples(_rate(signal), worker.settings.features.max_gap_ms)
+    found = _diagnosed(worker, record)
+    if isinstance(found, StoredDiagnosis) or found.reason is FailureReason.INTERNAL_ERROR:
+        return found
+    log.warning("diagnosis.impossible", signal=str(record[0].id), claim=str(batch.token), error=found.message)
+    return _or_failure(record[0].id, lambda: refused_record(worker, record, found.message))
 
 
 def _parts(worker: Worker, signal_ids: Sequence[UUID]) -> dict[UUID, Parts]:
     with worker.engine.connect() as conn:
         return record_parts(conn, signal_ids)
-
-
-def _row(worker: Worker, signal_id: UUID) -> StoredSignal:
-    with worker.engine.connect() as conn:
-        return load_signal(conn, signal_id)
-
-
-def _plate(worker: Worker, equipment_id: UUID) -> dict[str, Any]:
-    with worker.engine.connect() as conn:
-        return motor_plate(conn, equipment_id)
-
-
-def _joined(
-    worker: Worker, first: StoredSignal, recording: Recording, others: Parts, max_gap: int
-) -> tuple[NDArray[np.float32], float]:
-    """All batches at the rate that diagnosis needs, float32 (3, m), and that rate (Hz)."""
-    decimator = Decimator(_rate(first))
-    absent = ~np.array(recording.present)
-    pieces = []
-    for signal, samples in _batches(worker, first, recording, others):
-        new = bridge_gaps(samples[:, signal.lead_in :], max_gap)
-        pieces.append(decimator.push(np.where(absent[:, None], np.float32(0), new)))
-    return np.concatenate(pieces, axis=1), decimator.fs_out
-
-
-def _batches(
-    worker: Worker, first: StoredSignal, recording: Recording, others: Parts
-) -> Iterator[tuple[StoredSignal, NDArray[np.float32]]]:
-    yield first, recording.phases
-    for part in others:
-        signal = retrying(partial(_row, worker, part.id))
-        yield signal, load_recording(signal, worker.settings.ingest).phases
-
-
-def _stored(signal: StoredSignal, found: Diagnosis, motor: MotorData, version: str) -> StoredDiagnosis:
-    return StoredDiagnosis(
-        raw_id=signal.id,
-        equipment_id=signal.equipment_id,
-        recorded_at=signal.recorded_at,
-        severity=None if found.severity is None else found.severity.value,
-        analysed_seconds=found.analysed_seconds,
-        values={f.quantity.value: f.value for f in found},
-        statuses={f.quantity.value: f.status.value for f in found},
-        findings=found.as_json(),
-        motor=asdict(motor),
-        diagnosis_version=version,
-    )
 
 
 def details(diagnosis: StoredDiagnosis) -> dict[str, str | float]:
@@ -255,21 +157,3 @@ def details(diagnosis: StoredDiagnosis) -> dict[str, str | float]:
         value = diagnosis.values[quantity]
         shown[quantity] = status if value is None else value
     return shown
-
-
-def severity_bands(settings: DiagnosisSettings) -> SeverityBands:
-    """The settings as `dsp` takes them."""
-    return SeverityBands(
-        broken_bar_dbc=settings.diagnosis_broken_bar_dbc,
-        eccentricity_dbc=settings.diagnosis_eccentricity_dbc,
-        interturn_pct=settings.diagnosis_interturn_pct,
-        unbalance_pct=settings.diagnosis_unbalance_pct,
-        load_pct=settings.diagnosis_load_pct,
-        line_deviation_hz=settings.diagnosis_line_deviation_hz,
-    )
-
-
-def diagnosis_version(settings: DiagnosisSettings) -> str:
-    """16 hex digits of what a diagnosis depends on besides samples and plate."""
-    inputs = [DIAGNOSIS_CODE_VERSION, settings.model_dump(mode="json")]
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]

@@ -23,13 +23,13 @@ from signal_pipeline.processing.worker import Worker, retrying
 log = structlog.get_logger(__name__)
 
 
-def complete_batch(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> None:
+def complete_batch(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> dict[UUID, Failure]:
     """processing -> completed: records by themselves in one fenced transaction, batches of split files by their file.
 
-    Then clears samples if RETAIN_RAW_SIGNALS is false.
+    Then clears samples if RETAIN_RAW_SIGNALS is false. Returns those that failed, because their file's diagnosis broke.
     """
     if not signal_ids:
-        return
+        return {}
     with worker.engine.connect() as conn:
         parts = record_parts(conn, signal_ids)
     alone = [i for i in signal_ids if len(parts[i]) == 1]
@@ -48,11 +48,14 @@ def complete_batch(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> 
 
     if alone:
         retrying(transaction)
+    failed: dict[UUID, Failure] = {}
     for batches in files.values():
-        complete_with_diagnosis(worker, batch, batches)
-    log.info("signals.completed", claim=str(batch.token), signals=len(signal_ids))
+        failed |= complete_with_diagnosis(worker, batch, batches)
+    completed = [i for i in signal_ids if i not in failed]
+    log.info("signals.completed", claim=str(batch.token), signals=len(completed))
     if not worker.settings.ingest.retain_raw_signals:
-        clear_samples(worker, signal_ids)
+        clear_samples(worker, completed)
+    return failed
 
 
 def clear_samples(worker: Worker, signal_ids: Sequence[UUID]) -> int:

@@ -19,5 +19,6 @@ def run_batch(worker: Worker, batch: Batch) -> Outcomes:
         extracted = extract_batch(worker, batch, True)
         diagnosed = diagnose_batch(worker, batch, list(extracted.done), extracted.diagnosed)
         scored = score_batch(worker, batch, list(diagnosed.done))
-        complete_batch(worker, batch, list(scored.done))
-    return Outcomes(done=scored.done, failed=extracted.failed | diagnosed.failed | scored.failed)
+        failed = complete_batch(worker, batch, list(scored.done))
+    done = {signal_id: outcome for signal_id, outcome in scored.done.items() if signal_id not in failed}
+    return Outcomes(done=done, failed=extracted.failed | diagnosed.failed | scored.failed | failed)

@@ -38,6 +38,7 @@ REMEDIES = {
     "slip_unknown": "record longer; a plate with the number of rotor bars helps",
     "slip_ambiguous": "record at a steady load",
     "sensors": "check the clamps: their direction, phase and range",
+    "no_samples": "put the recording's file back, then set its batches to pending",
     "clipped": "set the recorder's range higher",
 }
 """What a person can do about a refusal, where anything can be done; as in docs/diagnosis.md."""

@@ -9,7 +9,7 @@ import signal_pipeline_tests.faults.worker  # noqa: F401
 from signal_pipeline.db.engine import create_engine
 from signal_pipeline.dsp.diagnosis import MotorData, diagnose
 from signal_pipeline.dsp.warm_up import warm_up
-from signal_pipeline.processing.diagnose import severity_bands
+from signal_pipeline.processing.diagnosis_of_record import severity_bands
 from signal_pipeline.settings import DatabaseSettings, DiagnosisSettings
 from signal_pipeline_tests.signals import current
 

@@ -1,7 +1,10 @@
 """Diagnoses as they are stored: one a record, of a split file with the last of its batches."""
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,14 +13,15 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from signal_pipeline.db.claims import claim_pending
-from signal_pipeline.db.diagnostics import motor_plate, store_plates
+from signal_pipeline.db.diagnostics import StoredDiagnosis, lock_sources, motor_plate, store_plates
 from signal_pipeline.db.models import DIAGNOSED
 from signal_pipeline.db.signals import StoredSignal
 from signal_pipeline.dsp.diagnosis import Quantity
 from signal_pipeline.ingest.dialect import CsvDialect
 from signal_pipeline.ingest.loader import LoadOptions, load_files
-from signal_pipeline.processing import diagnose, signal_work
+from signal_pipeline.processing import diagnose, diagnosis_of_record, signal_work
 from signal_pipeline.processing.batch import Batch
+from signal_pipeline.processing.diagnosis_of_record import Parts, diagnose_record
 from signal_pipeline.processing.extract import extract_batch
 from signal_pipeline.processing.load import Recording, load_recording
 from signal_pipeline.processing.run import run_batch
@@ -49,8 +53,8 @@ def worker_on(engine: Engine, **ingest: Any) -> Worker:
     return Worker(engine, Settings(ingest=IngestSettings(**ingest), claims=ClaimSettings()), "t")
 
 
-def load(worker: Worker, path: Path) -> list[UUID]:
-    options = LoadOptions(equipment="pump", sample_rate_hz=FS, recorded_at=None, times=None, dialect=CsvDialect())
+def load(worker: Worker, path: Path, *, fs: float = FS) -> list[UUID]:
+    options = LoadOptions(equipment="pump", sample_rate_hz=fs, recorded_at=None, times=None, dialect=CsvDialect())
     settings = worker.settings
     (report,) = load_files(worker.engine, [path], options=options, settings=settings.ingest, features=settings.features)
     return list(report.signal_ids)
@@ -166,7 +170,7 @@ def test_a_record_by_itself_is_decoded_once_for_features_and_diagnosis(
         return load_recording(signal, settings)
 
     monkeypatch.setattr(signal_work, "load_recording", counted)
-    monkeypatch.setattr(diagnose, "load_recording", counted)
+    monkeypatch.setattr(diagnosis_of_record, "load_recording", counted)
     work_off(worker)
     assert len(loaded) == 1
     assert len(load_diagnoses(engine=engine)) == 1
@@ -177,7 +181,7 @@ def test_a_diagnosis_that_breaks_fails_its_signal_and_leaves_features_and_neighb
 ) -> None:
     worker = worker_on(engine)
     bad, good = insert_signals(engine, 1, equipment="bad"), insert_signals(engine, 1)
-    monkeypatch.setattr(diagnose, "motor_plate", partial(plate_but_not_of, id_of(engine, "bad")))
+    monkeypatch.setattr(diagnosis_of_record, "motor_plate", partial(plate_but_not_of, id_of(engine, "bad")))
     work_off(worker)
     assert statuses(engine) == {bad[0]: "failed", good[0]: "completed"}
     assert failure(engine, bad[0])["stage"] == "diagnose"
@@ -205,3 +209,96 @@ def plate_but_not_of(broken: UUID, conn: Connection, equipment_id: UUID) -> dict
     if equipment_id == broken:
         raise ZeroDivisionError("nobody foresaw this")
     return motor_plate(conn, equipment_id)
+
+
+def breaks_for_files(worker: Worker, record: Parts) -> StoredDiagnosis:
+    raise ZeroDivisionError(f"nobody foresaw this of {len(record)} batches")
+
+
+def test_a_diagnosis_of_a_split_file_that_breaks_fails_its_last_batch_and_the_rest_goes_on(
+    engine: Engine, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = worker_on(engine, csv_batch_size=5000)
+    parts = load(worker, recording)
+    (neighbour,) = insert_signals(engine, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(diagnose, "diagnose_record", breaks_for_files)
+        (claim,) = claim_pending(engine, settings=worker.settings.claims, claimed_by="t").claims
+        outcomes = run_batch(worker, Batch(claim.token, claim.signal_ids))
+    assert set(outcomes.failed) == set(parts)
+    assert set(outcomes.done) == {neighbour}
+    assert statuses(engine) == dict.fromkeys(parts, "failed") | {neighbour: "completed"}
+    assert failure(engine, parts[0])["reason"] == "internal_error"
+    assert failure(engine, parts[0])["stage"] == "diagnose"
+    assert "ZeroDivisionError" in failure(engine, parts[0])["message"]
+    assert value(engine, "SELECT count(DISTINCT raw_id) FROM features") == 6
+    with engine.begin() as conn:
+        conn.execute(text("UPDATE raw_signals SET processing_status = 'pending' WHERE processing_status = 'failed'"))
+    work_off(worker)
+    assert set(statuses(engine).values()) == {"completed"}
+    assert set(load_diagnoses(engine=engine)["raw_id"]) == {parts[0], neighbour}
+
+
+def test_a_split_file_whose_samples_are_gone_completes_with_a_refusal_in_each_quantity(
+    engine: Engine, recording: Path
+) -> None:
+    worker = worker_on(engine, csv_batch_size=5000)
+    parts = load(worker, recording)
+    (claim, *_) = claim_pending(engine, settings=worker.settings.claims, claimed_by="t", limit=4).claims
+    run_batch(worker, Batch(claim.token, claim.signal_ids))
+    with engine.begin() as conn:  # as after RETAIN_RAW_SIGNALS=false, and the file was moved away
+        conn.execute(
+            text("UPDATE raw_signals SET phase_a = NULL, phase_b = NULL, phase_c = NULL WHERE id = :id"),
+            {"id": parts[1]},
+        )
+    recording.unlink()
+    work_off(worker)
+    assert set(statuses(engine).values()) == {"completed"}
+    (row,) = load_diagnoses(engine=engine).to_dict("records")
+    assert row["raw_id"] == parts[0]
+    assert {row[f"{quantity}_status"] for quantity in DIAGNOSED} == {"no_samples"}
+    assert not isinstance(row["severity"], str)
+    assert recording.name in row["findings"][0]["detail"]
+
+
+def test_two_workers_that_finish_the_last_two_batches_at_once_diagnose_the_file_once(
+    engine: Engine, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = worker_on(engine, csv_batch_size=12_000)
+    parts = load(worker, recording)
+    assert len(parts) == 2
+    both_are_there, diagnosed = Barrier(2, timeout=30), []
+
+    def together(conn: Connection, signal_ids: Sequence[UUID]) -> None:
+        both_are_there.wait()
+        lock_sources(conn, signal_ids)
+
+    def counted(worker: Worker, record: Parts) -> StoredDiagnosis:
+        diagnosed.append(record[0].id)
+        return diagnose_record(worker, record)
+
+    monkeypatch.setattr(diagnose, "lock_sources", together)
+    monkeypatch.setattr(diagnose, "diagnose_record", counted)
+    claims = [
+        claim
+        for name in ("one", "two")
+        for claim in claim_pending(engine, settings=worker.settings.claims, claimed_by=name, limit=1).claims
+    ]
+    assert len(claims) == 2
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda claim: run_batch(worker, Batch(claim.token, claim.signal_ids)), claims))
+    assert diagnosed == [parts[0]]
+    assert load_diagnoses(engine=engine)["raw_id"].tolist() == [parts[0]]
+    assert set(statuses(engine).values()) == {"completed"}
+
+
+def test_a_clipped_split_file_is_seen_as_clipped_although_it_is_decimated(engine: Engine, tmp_path: Path) -> None:
+    samples = simulate(Motor(), Condition(slip=0.03), fs=10_000, seconds=6, seed=1)
+    limit = np.float32(0.8 * samples.max())
+    path = tmp_path / "2025-08-25T12-00-00Z.csv"
+    path.write_bytes(csv_bytes(np.clip(samples, -limit, limit)))
+    worker = worker_on(engine, csv_batch_size=25_000)
+    assert len(load(worker, path, fs=10_000)) == 3
+    work_off(worker)
+    (row,) = load_diagnoses(engine=engine).to_dict("records")
+    assert row["unbalance_status"] == "clipped"

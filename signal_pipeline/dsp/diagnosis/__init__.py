@@ -6,6 +6,7 @@ recordings, refusals, slip from more than sidebands, the inter-turn signature fr
 Not here: features of windows, and anything stored. Importing this costs numpy; scipy comes with the first call.
 """
 
+from signal_pipeline.dsp.diagnosis.clipping import clipped_share
 from signal_pipeline.dsp.diagnosis.diagnose import diagnose
 from signal_pipeline.dsp.diagnosis.findings import (
     Diagnosis,
@@ -14,6 +15,7 @@ from signal_pipeline.dsp.diagnosis.findings import (
     Quantity,
     Severity,
     SeverityBands,
+    refusal_of_all,
 )
 from signal_pipeline.dsp.diagnosis.motor_data import MotorData, MotorDataError, motor_data_from_rows
 from signal_pipeline.dsp.diagnosis.record import Decimator, bridge_gaps
@@ -29,6 +31,8 @@ __all__ = [
     "Severity",
     "SeverityBands",
     "bridge_gaps",
+    "clipped_share",
     "diagnose",
     "motor_data_from_rows",
+    "refusal_of_all",
 ]

@@ -60,6 +60,8 @@ class FindingStatus(StrEnum):
     """Two ways to the slip disagree, or one and the load."""
     SENSORS = "sensors"
     """The phases do not go together as those of a motor: a sensor is dead, reversed or set to another range."""
+    NO_SAMPLES = "no_samples"
+    """A part of the recording cannot be had any more."""
     CLIPPED = "clipped"
     """The current left the recorder's range: its tops are flat."""
 
@@ -161,3 +163,8 @@ class Diagnosis:
             {key: str(value) if isinstance(value, StrEnum) else value for key, value in asdict(finding).items()}
             for finding in self.findings
         ]
+
+
+def refusal_of_all(status: FindingStatus, detail: str) -> Diagnosis:
+    """The diagnosis of a recording that could not be looked at."""
+    return Diagnosis(tuple(refused(quantity, status, detail) for quantity in Quantity), 0.0)
