@@ -73,10 +73,14 @@ def test_a_failed_partition_stands_beside_materialized_ones_and_says_why(ui: Ui,
         see(page, "Materialized (15)")
     open_partitions(page, ui, "raw_signals", failed)
     see(page, KEY)
+    page.wait_for_load_state("networkidle")
     shoot(page, "failed-partition")
     (run,) = ui.runs("FAILURE")
+    page.set_viewport_size({"width": 1440, "height": 900})
     page.goto(f"{ui.url}/runs/{run}")
     see(page, re.compile("1 of [0-9]+ signals failed"))
+    page.wait_for_load_state("networkidle")
+    shoot(page, "failed-run")
 
 
 def test_a_partition_shows_a_picture_of_its_recording(ui: Ui, page: Page, shoot: Shoot) -> None:

@@ -1,6 +1,7 @@
 """`signal-pipeline demo` as a newcomer runs it: real server, daemon and sensor, and nothing left behind."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import psutil
 import pytest
 from sqlalchemy import Engine, text
 
+from signal_pipeline.cli.environment import PROJECT_ROOT
 from signal_pipeline_tests.cli.conftest import COMMAND, write_csv
 from signal_pipeline_tests.signals import count, statuses
 
@@ -65,6 +67,21 @@ def test_a_demo_of_own_files_completes_them_and_a_second_one_adds_nothing(
     assert leftovers(Path(pipeline_environment["SIGNAL_PIPELINE_HOME"])) == []
 
 
+def shape(printed: str) -> list[str]:
+    """The lines of a summary by how they begin: a table's label, a heading with its colon, or two words."""
+    lines = [re.split(r"\s{2,}|(?<=:) ", line.rstrip())[0] for line in printed.splitlines()]
+    return [" ".join(line.split()[:2]) for line in lines if line]
+
+
+def in_the_readme() -> str:
+    """What the README says that the demo prints in the end."""
+    found = re.search(
+        r"^```text\n(4 done\n.*?)^```$", (PROJECT_ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert found
+    return found[1]
+
+
 def test_a_demo_of_simulated_motors_finds_the_fault_it_simulated_and_a_second_one_adds_nothing(
     pipeline_environment: dict[str, str], engine: Engine, tmp_path: Path
 ) -> None:
@@ -76,12 +93,14 @@ def test_a_demo_of_simulated_motors_finds_the_fault_it_simulated_and_a_second_on
         finished = subprocess.run(
             [COMMAND, "demo", "--once", "--port", str(free_port())],
             cwd=tmp_path,
+            env=os.environ | {"COLUMNS": "100"},  # as wide as the README's
             capture_output=True,
             text=True,
             timeout=500,
             check=False,
         )
         assert finished.returncode == 0, finished.stdout + finished.stderr
+        assert shape(finished.stdout[finished.stdout.index("4 done") :]) == shape(in_the_readme())
         for part in (
             *loaded,
             "blower-4 is anomalous since 2025-08-2",

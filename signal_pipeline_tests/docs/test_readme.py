@@ -74,6 +74,7 @@ def test_the_sessions_in_the_readme_print_what_it_says(
         )
         printed.append(ended.stdout)
     if os.environ.get("SIGNAL_PIPELINE_TESTS_WRITE_README") == "1":
-        readme.write_text(rewritten(readme.read_text(encoding="utf-8"), printed), encoding="utf-8")
+        for document in (readme, ROOT / "README.ru.md"):
+            document.write_text(rewritten(document.read_text(encoding="utf-8"), printed), encoding="utf-8")
     for step, seen in zip(session, printed, strict=True):
         assert steady(seen) == steady(step.printed), f"$ {step.command}"
