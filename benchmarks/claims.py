@@ -117,8 +117,11 @@ def run(url: str, given: argparse.Namespace) -> dict[str, Any]:
         for rows, own in urls.items():
             for n in counts:
                 results: dict[str, list[Result]] = {name: [] for name in TABLES}
+                names = list(TABLES)
                 for turn in range(given.repeats):
-                    for name in ("s2", "pgqueuer") if turn else TABLES:  # the others commit each job: long, and steady
+                    # each is the first as often as any other: what the one before leaves to be written meets all alike
+                    first = turn % len(names)
+                    for name in names[first:] + names[:first]:
                         refill(own, name, given.pending)
                         results[name].append(workers.race(Race(name, own, given.batch, given.pending), n))
                 for name, found_here in results.items():
@@ -144,7 +147,7 @@ def main() -> None:
     parser.add_argument("--workers", default="1,2,4,8,16", help="of the races; none: ''")
     parser.add_argument("--pending", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=50)
-    parser.add_argument("--repeats", type=int, default=5, help="of the races of S2 and pgqueuer, in turn")
+    parser.add_argument("--repeats", type=int, default=4, help="of each queue's races, in turn")
     parser.add_argument("--rounds", type=int, default=150, help="fetches from each table for its cost")
     given = parser.parse_args()
     began = time.perf_counter()

@@ -152,14 +152,38 @@ class Table:
     clear: str
 
 
+# What `sources.signal_id` makes, in SQL: milliseconds, and then bits that come in no order.
+ID_OF_TIME = """
+    CREATE FUNCTION id_of(at timestamptz) RETURNS uuid LANGUAGE sql AS $$
+        SELECT CAST(encode(overlay(uuid_send(gen_random_uuid())
+                                   PLACING substring(int8send(CAST(extract(epoch FROM at) * 1000 AS bigint)) FROM 3)
+                                   FROM 1 FOR 6), 'hex') AS uuid)
+    $$
+"""
+# Every column that the loader fills of a file with one batch, its source among them, but for the samples: they lie
+# beside the table (TOAST), and no claim touches them.
+LOADED = """
+    WITH files AS MATERIALIZED (
+        SELECT i, {at} AS at, id_of({at}) AS source_id, encode(sha256(uuid_send(gen_random_uuid())), 'hex') AS sha256,
+               format('/data/recordings/motor-1/%%s.csv', i) AS path
+        FROM generate_series(%(n)s::int, 1, -1) AS i
+    ), loaded AS (
+        INSERT INTO sources (id, path, sha256, size_bytes, n_rows, dialect)
+        SELECT source_id, path, sha256, 7000000, 256000, '{{"delimiter": ",", "header": true}}' FROM files
+    )
+    INSERT INTO raw_signals (id, equipment_id, source_id, file_name, file_hash, sample_rate_hz, samples_count, meta,
+                             created_at, recorded_at, processing_status, finalized_at)
+    SELECT id_of(at), equipment.id, source_id, path, sha256, 25600, 256000,
+           '{{"batch_index": 0, "batches": 1, "phases": ["a", "b", "c"], "byte_offset": 33,
+              "recorded_at_source": "file_name", "source": {{"first_row": 0, "rows": 256000}}}}',
+           at, at, {status} FROM files, equipment ORDER BY i DESC
+"""
 SIGNALS = Table(
     "raw_signals",
-    """INSERT INTO raw_signals (equipment_id, processing_status, finalized_at, created_at, recorded_at)
-       SELECT id, 'completed', now(), now() - i * interval '1 second', now() - i * interval '1 second'
-       FROM equipment, generate_series(%(n)s::int, 1, -1) AS i""",
-    """INSERT INTO raw_signals (equipment_id, created_at)
-       SELECT id, clock_timestamp() FROM equipment, generate_series(1, %(n)s)""",
-    "DELETE FROM raw_signals WHERE processing_status IN ('pending', 'processing')",
+    LOADED.format(at="now() - i * interval '1 second'", status="'completed', now()"),
+    LOADED.format(at="clock_timestamp()", status="'pending', NULL"),
+    """WITH gone AS (DELETE FROM raw_signals WHERE processing_status IN ('pending', 'processing') RETURNING source_id)
+       DELETE FROM sources WHERE id IN (SELECT source_id FROM gone)""",
 )
 TABLES = {
     "s1": SIGNALS,
@@ -188,6 +212,7 @@ def install(url: str, finished: int) -> None:
     migrate.upgrade(url)
     with connect(url) as conn:
         conn.execute("INSERT INTO equipment (name) VALUES ('M1')")
+        conn.execute(ID_OF_TIME)
         conn.execute((resources.files("procrastinate.sql") / "schema.sql").read_bytes())
         conn.execute(QueryBuilderEnvironment().build_install_query().encode())
         conn.execute("SET session_replication_role = replica")  # born completed; no event a row

@@ -80,7 +80,7 @@ def store_batches(
         raise changed(Path(file.path).name)
     sources.finish_file(
         conn,
-        file.sha256,
+        file,
         n_rows=facts.n_rows,
         size_bytes=facts.n_bytes,
         dialect=facts.dialect.to_json(),

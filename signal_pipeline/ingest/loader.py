@@ -163,7 +163,7 @@ class _Loader:
         if known is not None:
             return known
         hours = sources.delete_signals(conn, replaced)
-        report = self._stored(conn, file, equipment_id)
+        report = self._stored(conn, file, equipment_id, replaced)
         if self.options.replace:
             if report.outcome is FileOutcome.FAILED and any(one.status is not Status.FAILED for one in replaced):
                 raise _NothingReplaced(report)
@@ -176,10 +176,10 @@ class _Loader:
         versions_of = file.path if self.options.replace else None
         return sources.find_file(conn, file.sha256, lock=lock, versions_of=versions_of)
 
-    def _stored(self, conn: Connection, file: _File, equipment_id: UUID) -> FileReport:
+    def _stored(self, conn: Connection, file: _File, equipment_id: UUID, replaced: Sequence[KnownSignal]) -> FileReport:
         """All batches; or, for bad content, one FAILED row that says what is wrong."""
-        row = self._new_file(file, equipment_id)
-        sources.put_source(conn, row, dialect=self.options.dialect.to_json())
+        row = self._new_file(file, equipment_id, replaced)
+        row = sources.put_source(conn, row, dialect=self.options.dialect.to_json())
         try:
             with conn.begin_nested():
                 check_not_ahead(file.recorded, now=sources.clock(conn))
@@ -226,7 +226,7 @@ class _Loader:
             file.name, FileOutcome.FAILED, failure.reason, failure.message, signal_ids=(signal_id,), n_batches=1
         )
 
-    def _new_file(self, file: _File, equipment_id: UUID) -> NewFile:
+    def _new_file(self, file: _File, equipment_id: UUID, replaced: Sequence[KnownSignal]) -> NewFile:
         rate = self.options.sample_rate_hz
         return NewFile(
             sha256=file.sha256,
@@ -235,6 +235,8 @@ class _Loader:
             equipment_id=equipment_id,
             sample_rate_hz=rate if rate is not None and math.isfinite(rate) else None,
             recorded_at=file.recorded.at,
+            source_id=sources.source_id(file.sha256, file.recorded.at),
+            kept={one.batch_index: one.id for one in reversed(replaced) if one.batch_index is not None},
         )
 
 

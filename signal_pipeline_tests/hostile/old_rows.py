@@ -64,6 +64,7 @@ FILLERS: Final[dict[str, Sequence[str]]] = {
     "0005": (),
     "0006": (),
     "0007": (),
+    "0008": (),
 }
 """Revision -> statements; the word `signals` stands for one signal in each state, with samples."""
 

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, inspect, text
 
 from signal_pipeline.db import claims, migrate
 from signal_pipeline.db.engine import create_engine
+from signal_pipeline.db.sources import find_file
 from signal_pipeline.processing.batch import Batch
 from signal_pipeline.processing.run import run_batch
 from signal_pipeline.processing.worker import Worker
@@ -98,6 +99,8 @@ def test_an_upgrade_with_data_loses_nothing_and_the_pipeline_goes_on(
     assert [table for table, rows in before.items() if not rows] == [], "old_rows.FILLERS leaves tables empty"
     migrate.upgrade(empty_database_url)
     assert_kept(before, all_rows(empty))
+    with empty.connect() as conn:
+        assert [str(known.id) for known in find_file(conn, "abc")] == ["00000000-0000-0000-0000-000000000001"]
     with structlog.testing.capture_logs():
         drain(empty)
     found = [status for _, status in sorted(statuses(empty).items())]

@@ -14,8 +14,11 @@ from sqlalchemy import Connection, Engine, text
 
 from signal_pipeline.db.signals import load_signal
 from signal_pipeline.db.sources import signal_id
+from signal_pipeline.ingest.csv_reader import sha256_of
 from signal_pipeline.ingest.load_report import FileReport
 from signal_pipeline.ingest.loader import LoadOptions, load_files
+from signal_pipeline.ingest.recorded_at import recorded_at
+from signal_pipeline.ingest.sources import check_source
 from signal_pipeline.processing.load import Recording, load_recording
 from signal_pipeline.settings import FeatureSettings, IngestSettings
 from signal_pipeline_tests.db.rows import change
@@ -90,8 +93,14 @@ def fail(engine: Engine, wanted: UUID) -> None:
     change(engine, f"UPDATE raw_signals SET processing_status = 'failed', {nobody} WHERE id = :id", id=wanted)
 
 
+def id_of(path: Path, batch_index: int) -> UUID:
+    """The id that this batch of a file will have, whose time is that of its name or its modification."""
+    found = check_source(path, data_roots=(), max_bytes=2**40)
+    return signal_id(sha256_of(path), batch_index, recorded_at(found).at)
+
+
 @contextmanager
-def stuck_at_batch(engine: Engine, sha256: str, batch_index: int) -> Iterator[Connection]:
+def stuck_at_batch(engine: Engine, path: Path, batch_index: int) -> Iterator[Connection]:
     """Whoever loads this file now waits in the middle of its transaction, before this batch, until the block ends.
 
     Another transaction has inserted the batch's id, and has not decided yet: the loader must wait for it.
@@ -101,7 +110,7 @@ def stuck_at_batch(engine: Engine, sha256: str, batch_index: int) -> Iterator[Co
         conn.execute(text("INSERT INTO equipment (id, name) VALUES (:id, 'a stumbling block')"), {"id": equipment})
         conn.execute(
             text("INSERT INTO raw_signals (id, equipment_id, first_row) VALUES (:id, :equipment, 0)"),
-            {"id": signal_id(sha256, batch_index), "equipment": equipment},
+            {"id": id_of(path, batch_index), "equipment": equipment},
         )
         yield conn
         transaction.rollback()

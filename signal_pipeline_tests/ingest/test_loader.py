@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 import pytest
 from sqlalchemy import Engine, text
@@ -61,12 +61,13 @@ def test_a_new_file_becomes_a_pending_signal_that_says_where_it_came_from(engine
 
     assert report.outcome == FileOutcome.NEW
     assert (report.name, report.reason, report.message) == ("2025-08-25T12-00-00.csv", None, "")
-    assert (report.signal_ids, report.n_rows, report.n_batches) == ((signal_id(sha256, 0),), 230, 1)
+    at = datetime(2025, 8, 25, 12, tzinfo=UTC)
+    assert (report.signal_ids, report.n_rows, report.n_batches) == ((signal_id(sha256, 0, at),), 230, 1)
     (row,) = signals(engine)
-    assert (row.id, row.source_id, row.file_hash) == (signal_id(sha256, 0), source_id(sha256), sha256)
+    assert (row.id, row.source_id, row.file_hash) == (signal_id(sha256, 0, at), source_id(sha256, at), sha256)
     assert (row.file_name, row.sample_rate_hz, row.processing_status) == (str(path), FS, "pending")
     assert (row.first_row, row.lead_in, row.samples_count) == (0, 0, 230)
-    assert row.recorded_at == datetime(2025, 8, 25, 12, tzinfo=UTC)
+    assert row.recorded_at == at
     assert row.meta == {
         "batch_index": 0,
         "batches": 1,
@@ -76,16 +77,22 @@ def test_a_new_file_becomes_a_pending_signal_that_says_where_it_came_from(engine
         "source": {"first_row": 0, "rows": 230},
     }
     (source,) = file_sources(engine)
-    assert (source.id, source.path, source.sha256) == (source_id(sha256), str(path), sha256)
+    assert (source.id, source.path, source.sha256) == (source_id(sha256, at), str(path), sha256)
     assert (source.size_bytes, source.n_rows) == (len(content), 230)
     assert CsvDialect.from_json(source.dialect) == CsvDialect(delimiter=",")
     assert totals(engine) == {"files_loaded_total": 1, "bytes_read_total": len(content)}
 
 
-def test_ids_are_made_of_the_content_alone_and_never_change() -> None:
-    assert source_id("0" * 64) == UUID("a93cc19e-9922-51b0-94a4-fd66cd3a69f7")
-    assert signal_id("0" * 64, 0) == UUID("36d7f82b-6499-57a6-90c6-ce60f71f0d41")
-    assert signal_id("0" * 64, 12) == UUID("80a76833-68ae-51a5-9a1b-3320501bad41")
+def test_new_ids_are_made_of_time_and_content_in_the_order_of_time_and_never_change() -> None:
+    at = datetime(2025, 8, 25, 12, 0, 0, 123_456, tzinfo=UTC)
+    assert source_id("0" * 64, at) == UUID("0198e119-7a7b-8683-b18d-a9506dfe2072")
+    assert signal_id("0" * 64, 0, at) == UUID("0198e119-7a7b-8e13-9c00-6a39ad50675c")
+    assert signal_id("0" * 64, 12, at) == UUID("0198e119-7a7b-8710-a514-a6b4a9281bea")
+    minutes = [signal_id(f"{n:064x}", n % 3, at + timedelta(minutes=n)) for n in range(-100_000, 100_000, 997)]
+    assert minutes == sorted(minutes)
+    assert {(one.variant, one.version) for one in minutes} == {(RFC_4122, 8)}
+    ends = [signal_id("0" * 64, 0, datetime(year, 1, 1, tzinfo=UTC)) for year in (1, 1970, 9999)]
+    assert ends[0] == ends[1] < ends[2]
 
 
 def test_a_file_that_is_known_is_left_as_it_is_also_under_another_name(engine: Engine, write_csv: WriteCsv) -> None:

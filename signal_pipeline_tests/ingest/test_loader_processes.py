@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -79,10 +81,13 @@ def test_two_processes_that_load_one_file_at_the_same_moment_make_one_row_set(
 ) -> None:
     samples = samples_of(2700)
     path = write_csv(csv_of(samples))
+    copy = path.with_name("copied a day before.csv")  # so that the two would give it other times, and other ids
+    shutil.copy(path, copy)
+    os.utime(copy, (path.stat().st_mtime - 86_400,) * 2)
     with engine.connect() as barrier:
         key = f"load:{sha256(path)}"
         barrier.execute(text("SELECT pg_advisory_lock(hashtextextended(:key, 0))"), {"key": key})
-        processes = [start(database_url, path, csv_batch_size=500) for _ in range(2)]
+        processes = [start(database_url, one, csv_batch_size=500) for one in (path, copy)]
         # both have looked and found nothing; now they run
         wait_for_stuck(engine, n=2, event="advisory")
         barrier.execute(text("SELECT pg_advisory_unlock(hashtextextended(:key, 0))"), {"key": key})
@@ -101,7 +106,7 @@ def test_a_loader_killed_in_the_middle_of_a_file_leaves_nothing_and_a_second_loa
 ) -> None:
     samples = samples_of(2700)
     path = write_csv(csv_of(samples))
-    with stuck_at_batch(engine, sha256(path), 3):
+    with stuck_at_batch(engine, path, 3):
         process = start(database_url, path, csv_batch_size=500)
         (backend,) = wait_for_stuck(engine)
         # three batches are inserted, the fourth waits: surely in the middle
@@ -122,7 +127,7 @@ def test_a_loader_that_loses_its_connection_in_the_middle_of_a_file_starts_it_ag
 ) -> None:
     path = write_csv(csv_of(samples_of(450)))
     with ThreadPoolExecutor(1) as pool:
-        with stuck_at_batch(engine, sha256(path), 2):
+        with stuck_at_batch(engine, path, 2):
             loading = pool.submit(load_one, engine, path, settings=SPLIT)
             (backend,) = wait_for_stuck(engine)
             change(engine, "SELECT pg_terminate_backend(:pid)", pid=backend)
@@ -140,7 +145,7 @@ def test_a_long_load_keeps_no_neighbour_of_the_same_new_motor_waiting(
     long, short = (write_csv(csv_of(samples_of(450, seed=n)), f"{n}.csv") for n in range(2))
     impatient = create_engine(database_url, DatabaseSettings(database_lock_timeout_seconds=5))
     with ThreadPoolExecutor(1) as pool:
-        with stuck_at_batch(engine, sha256(long), 2):
+        with stuck_at_batch(engine, long, 2):
             loading = pool.submit(load_one, engine, long, settings=SPLIT, equipment="a new motor")
             wait_for_stuck(engine)
             neighbour = load_one(impatient, short, settings=SPLIT, equipment="a new motor")
@@ -159,7 +164,7 @@ def test_whoever_waits_for_a_long_load_of_the_same_file_is_not_stopped_by_the_us
     limits = DatabaseSettings(database_lock_timeout_seconds=0.1, database_statement_timeout_seconds=0.2)
     impatient = create_engine(database_url, limits)
     with ThreadPoolExecutor(2) as pool:
-        with stuck_at_batch(engine, sha256(path), 2):
+        with stuck_at_batch(engine, path, 2):
             loading = pool.submit(load_one, engine, path, settings=SPLIT)
             wait_for_stuck(engine)
             waiting = pool.submit(load_one, impatient, path, settings=SPLIT)

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     CheckConstraint,
     Column,
@@ -19,13 +20,14 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    event,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
 from sqlalchemy.orm import Mapped, mapped_column
 
 from signal_pipeline.catalogue import COLUMNS
-from signal_pipeline.db.models.base import CLOCK, EMPTY_JSON, NEW_ID, Base
+from signal_pipeline.db.models.base import CLOCK, EMPTY_JSON, MAKE_NEW_ID, NEW_ID, NEW_ID_BY_TIME, Base
 from signal_pipeline.domain import PHASES, Status
 
 DIAGNOSED = ("line_frequency", "load", "slip", "broken_bar", "eccentricity", "unbalance", "interturn")
@@ -125,7 +127,7 @@ class RawSignal(Base):
         ),
     )
 
-    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=NEW_ID)
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=NEW_ID_BY_TIME)
     equipment_id: Mapped[UUID] = mapped_column(ForeignKey("equipment.id"))
     source_id: Mapped[UUID | None] = mapped_column(ForeignKey("sources.id", ondelete="CASCADE"))
     file_name: Mapped[str | None]
@@ -157,6 +159,9 @@ class RawSignal(Base):
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
     created_at: Mapped[datetime] = mapped_column(server_default=CLOCK)
     finalized_at: Mapped[datetime | None]
+
+
+event.listen(RawSignal.__table__, "before_create", DDL(MAKE_NEW_ID))  # type: ignore[no-untyped-call]
 
 
 class Feature(Base):
