@@ -117,11 +117,11 @@ def run(url: str, given: argparse.Namespace) -> dict[str, Any]:
         for rows, own in urls.items():
             for n in counts:
                 results: dict[str, list[Result]] = {name: [] for name in TABLES}
-                names = list(TABLES)
+                order = list(TABLES)
                 for turn in range(given.repeats):
                     # each is the first as often as any other: what the one before leaves to be written meets all alike
-                    first = turn % len(names)
-                    for name in names[first:] + names[:first]:
+                    first = turn % len(order)
+                    for name in order[first:] + order[:first]:
                         refill(own, name, given.pending)
                         results[name].append(workers.race(Race(name, own, given.batch, given.pending), n))
                 for name, found_here in results.items():
