@@ -1,5 +1,6 @@
 """Settings: their errors, and that the documents say what the classes say."""
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -48,6 +49,10 @@ def test_all_bad_variables_are_named_at_once(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_bad_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:hunter2@h/d")
     assert "hunter2" not in repr(load_settings())
+
+
+def test_the_exporter_listens_to_its_own_machine_unless_told_otherwise() -> None:
+    assert ipaddress.ip_address(Settings().metrics.metrics_host).is_loopback
 
 
 def test_production_must_name_database_and_data_roots(monkeypatch: pytest.MonkeyPatch) -> None:

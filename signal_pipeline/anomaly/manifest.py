@@ -8,6 +8,7 @@ Whatever is read here may have been tampered with: names, sizes and checksums ar
 and every refusal is a `ManifestError`. Not here: what a manifest means (`models`, `embedding`).
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -38,6 +39,9 @@ MAX_MANIFEST_BYTES: Final = 64 * 2**20
 MAX_ARRAY_BYTES: Final = 1024 * 2**20
 PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """No separators, no leading dot: nothing that could leave the version's folder."""
+
+LEFT: Final = re.compile(r"\.[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\.(unfinished|link)")
+"""Of a version that was never finished: its folder, or the link that was to become `latest`."""
 
 UNREADABLE: Final = (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, MemoryError, RuntimeError)
 """What zipfile and numpy raise for an archive that is none: a shape of terabytes, an encrypted member, …"""
@@ -151,6 +155,7 @@ def publish(
             raise ManifestError(f"{root / LATEST} is {found} by now, not {parent}: train again on top of that one")
         if (root / LATEST).exists() and not (root / LATEST).is_symlink():
             raise ManifestError(f"{root / LATEST} is a folder, not a link to a version: move it aside first")
+        _sweep(root)
         version = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
         _write(root, version, kind=kind, body=body, arrays=arrays, parent=parent, now=now)
         _switch(root, version)
@@ -184,7 +189,9 @@ def _write(
     try:
         _write_file(unfinished / ARRAYS, packed.getvalue())
         _write_file(unfinished / MANIFEST, json.dumps(manifest, indent=1, allow_nan=False).encode())
+        _sync(unfinished)
         unfinished.rename(root / version)
+        _sync(root)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
@@ -201,6 +208,30 @@ def _switch(root: Path, version: str) -> None:
     link = root / f".{version}.link"
     link.symlink_to(version)
     link.replace(root / LATEST)
+    _sync(root)
+
+
+def _sync(folder: Path) -> None:
+    """Names live in their folder: a file that is on the disk is lost with its folder's entry when the power goes."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a network's file system may know no such thing
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(root: Path) -> None:
+    """Take away what writers left that were killed; who holds the lock is the only one that writes."""
+    for left in root.iterdir():
+        if LEFT.fullmatch(left.name) is None:
+            continue
+        if left.is_symlink():
+            left.unlink()
+        elif left.is_dir():
+            shutil.rmtree(left)
 
 
 @contextmanager

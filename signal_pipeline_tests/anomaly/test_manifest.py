@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import signal
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -72,6 +73,36 @@ def test_a_crash_while_writing_leaves_the_old_version_active(tmp_path: Path, mon
         put(tmp_path, parent=first)
     assert (tmp_path / "latest").readlink() == Path(first)
     assert [p.name for p in tmp_path.iterdir() if p.name.endswith(".unfinished")] == []
+
+
+def test_what_a_killed_writer_left_is_swept_away_by_the_next(tmp_path: Path) -> None:
+    first = put(tmp_path)
+    (tmp_path / ".notes.unfinished").mkdir()
+    child = os.fork()
+    if child == 0:
+        setattr(os, "fsync", lambda _: os.kill(os.getpid(), signal.SIGKILL))  # noqa: B010  in the child alone
+        put(tmp_path, parent=first)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    (tmp_path / f".{first}.link").symlink_to(first)
+    assert len(list(tmp_path.glob(".2025*"))) == 2
+    second = put(tmp_path, parent=first)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {first, second, "latest", ".lock", ".notes.unfinished"}
+
+
+def test_the_folder_is_on_the_disk_after_each_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, str]] = []
+
+    def note(descriptor: int) -> None:
+        latest = tmp_path / "latest"
+        place = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        seen.append((place, str(latest.readlink()) if latest.is_symlink() else ""))
+
+    monkeypatch.setattr(os, "fsync", note)
+    version = put(tmp_path)
+    assert [entry for entry in seen if entry[0] == str(tmp_path)] == [(str(tmp_path), ""), (str(tmp_path), version)]
+    assert seen[-2][0] == str(tmp_path)
+    assert seen[-3][0].endswith(".unfinished")
 
 
 def _full_disk(_descriptor: int) -> None:
