@@ -1,15 +1,16 @@
 """Whether the pipeline could work now: one verdict a part, and an exit code that a supervisor can use."""
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import ProgrammingError
 
-from signal_pipeline.db.engine import create_engine, ping
+from signal_pipeline.db.engine import create_engine, ping, wrapped
 from signal_pipeline.db.migrate import current_revision, head_revision
 from signal_pipeline.db.urls import dagster_url, domain_url
 from signal_pipeline.errors import DatabaseUnavailable, SignalPipelineError
@@ -20,6 +21,8 @@ LOW_DISK_BYTES = 512 * 2**20
 
 SILENT_SECONDS = 300
 """Dagster's daemon beats every 30 s; longer than this without a beat, and it counts as gone."""
+
+DATABASES = text("SELECT count(*) FROM pg_database WHERE datname = :name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +76,31 @@ def _daemon(engine: Engine, settings: DatabaseSettings) -> tuple[bool, str]:
     except ProgrammingError:
         return True, "has not run on this storage"
     except DatabaseUnavailable as error:
-        # one that refuses has not been made yet, or is not for this login; one that is silent is down
-        return "refuses" in str(error), "Dagster's storage cannot be read: `signal-pipeline dev` makes it"
+        if _is_unmade(dagster, settings):
+            return True, "Dagster's storage is not there yet: `signal-pipeline dev` makes it"
+        said = re.sub(r"\bDATABASE_URL", "DAGSTER_DATABASE_URL", str(error))
+        return False, f"Dagster's storage cannot be read: {said}"
     finally:
         dagster.dispose()
     if last is None:
         return True, "has not run on this storage"
     age = max(0.0, time() - last)
     return age <= SILENT_SECONDS, f"last beat {age:.0f} s ago" + ("" if age <= SILENT_SECONDS else ": start it again")
+
+
+def _is_unmade(dagster: Engine, settings: DatabaseSettings) -> bool:
+    """Whether the server lets this login in, and has no database of that name.
+
+    libpq has no code for a database that does not exist, and the server may say it in any language.
+    """
+    maintenance = create_engine(dagster.url.set(database="postgres").render_as_string(hide_password=False), settings)
+    try:
+        with wrapped(maintenance), maintenance.connect() as conn:
+            return not conn.execute(DATABASES, {"name": dagster.url.database}).scalar_one()
+    except DatabaseUnavailable:
+        return False
+    finally:
+        maintenance.dispose()
 
 
 def _disk(home: Path) -> tuple[bool, str]:

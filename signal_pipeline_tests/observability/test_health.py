@@ -1,6 +1,9 @@
 """Health: a verdict on each part; here on Dagster's daemon, from its table as it is."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -41,3 +44,30 @@ def test_a_storage_that_is_down_is_an_illness_and_one_that_was_not_made_yet_is_n
     down = daemon(engine, tmp_path, "postgresql://nobody@127.0.0.1:1/dagster")
     assert not down.ok
     assert "storage" in down.message
+
+
+@pytest.mark.parametrize("database", [None, "not_made_yet"])
+def test_a_login_that_the_server_refuses_is_an_illness_whether_the_storage_is_there_or_not(
+    engine: Engine, tmp_path: Path, database: str | None
+) -> None:
+    """Only a database that is not there yet is none; the server's words may be in any language."""
+    stranger = engine.url.set(username="nosuch", database=database or engine.url.database)
+    found = daemon(engine, tmp_path, stranger.render_as_string(hide_password=False))
+    assert not found.ok
+    assert "nosuch" in found.message
+    assert "DAGSTER_DATABASE_URL" in found.message
+
+
+@pytest.mark.processes
+def test_health_ends_with_1_for_a_login_that_is_refused(engine: Engine, tmp_path: Path) -> None:
+    stranger = engine.url.set(username="nosuch").render_as_string(hide_password=False)
+    variables = {
+        "DATABASE_URL": engine.url.render_as_string(hide_password=False),
+        "DAGSTER_DATABASE_URL": stranger,
+        "SIGNAL_PIPELINE_HOME": str(tmp_path),
+    }
+    command = [str(Path(sys.executable).with_name("signal-pipeline")), "health"]
+    done = subprocess.run(
+        command, env=os.environ | variables, capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path
+    )
+    assert done.returncode == 1, done.stdout
