@@ -29,7 +29,7 @@ class Status(StrEnum):
 
 
 class Stage(StrEnum):
-    """Where in the pipeline something happened; the `stage` of `meta.failure` and of every log line."""
+    """Where in the pipeline something happened; the `stage` of `meta.failure`, of metrics, and of lines on failures."""
 
     INGEST = "ingest"
     CLAIM = "claim"

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 import structlog
 from dagster import AssetKey, AssetMaterialization, In, OpExecutionContext, Out, Output, op
+from structlog.contextvars import bound_contextvars
 
 from signal_pipeline.db import claims
 from signal_pipeline.errors import ClaimLost
@@ -85,15 +86,15 @@ def step(
     worker: Worker = context.resources.worker
     is_last = "data" not in context.selected_output_names
     began = perf_counter()
-    with concluding(context, worker, state.batch) as conclude:
+    said = {"run": context.run_id, "claim": str(state.batch.token)}
+    with bound_contextvars(**said), concluding(context, worker, state.batch) as conclude:
         if state.alive:
             with Heartbeat(worker.engine, state.batch.token, lease_seconds=worker.settings.claims.claim_lease_seconds):
                 state = work(worker, state)
         log.info(
             "step.done",
             step=context.op.name,
-            run=context.run_id,
-            claim=str(state.batch.token),
+            **said,
             signals=len(state.alive),
             failed=len(state.failed),
             seconds=round(perf_counter() - began, 3),

@@ -9,6 +9,7 @@ how a record becomes a diagnosis (`diagnosis_of_record`).
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from time import perf_counter
 from uuid import UUID
 
@@ -50,7 +51,9 @@ def diagnose_batch(
             records[signal_id] = record
     with ThreadPoolExecutor(worker.settings.features.threads, thread_name_prefix="diagnose") as pool:
         missing = {record[0].id: record for record in records.values() if record[0].id not in diagnosed}
-        made = dict(zip(missing, pool.map(lambda record: _diagnosed(worker, record), missing.values()), strict=True))
+        # a copy each of what the step has bound for its log lines
+        work = [pool.submit(copy_context().run, _diagnosed, worker, record) for record in missing.values()]
+        made = dict(zip(missing, (one.result() for one in work), strict=True))
     for signal_id, record in records.items():
         first = record[0].id
         result = diagnosed[first] if first in diagnosed else made[first]

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
+from time import perf_counter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -67,6 +68,7 @@ class Joined(NamedTuple):
 def judged(worker: Worker, signal: StoredSignal, recording: Recording, joined: Joined | None = None) -> StoredDiagnosis:
     """The diagnosis of a signal's recording, or of the file `joined` of all its batches, of which this is the first."""
     settings = worker.settings.diagnosis
+    began = perf_counter()
     whole = joined or Joined(recording.phases, _rate(signal), 0.0)
     motor = MotorData(**retrying(lambda: _plate(worker, signal.equipment_id)))
     found = diagnose(
@@ -78,7 +80,12 @@ def judged(worker: Worker, signal: StoredSignal, recording: Recording, joined: J
         max_gap=_max_gap(worker, signal) if joined is None else 0,
         clipped=None if joined is None else joined.clipped,
     )
-    log.info("signal.diagnosed", signal=str(signal.id), severity=found.severity and found.severity.value)
+    log.info(
+        "signal.diagnosed",
+        signal=str(signal.id),
+        severity=found.severity and found.severity.value,
+        seconds=round(perf_counter() - began, 3),
+    )
     return _stored(signal, found, motor, diagnosis_version(settings))
 
 

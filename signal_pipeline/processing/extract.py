@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, suppress
+from contextvars import copy_context
 from functools import partial
 from time import perf_counter
 from typing import TypeVar
@@ -114,7 +115,9 @@ def _in_threads(
         try:
             while True:
                 while len(running) < n_threads + AHEAD and (signal_id := next(waiting, None)) is not None:
-                    running[pool.submit(_guarded, worker, batch, signal_id, work, ended)] = signal_id
+                    # a copy each: what a step has bound for its log lines (run, claim) is not a thread's by itself
+                    future = pool.submit(copy_context().run, _guarded, worker, batch, signal_id, work, ended)
+                    running[future] = signal_id
                 if not running:
                     return
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)

@@ -30,6 +30,7 @@ def complete_batch(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> 
     """
     if not signal_ids:
         return {}
+    started = perf_counter()
     with worker.engine.connect() as conn:
         parts = record_parts(conn, signal_ids)
     alone = [i for i in signal_ids if len(parts[i]) == 1]
@@ -52,7 +53,9 @@ def complete_batch(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> 
     for batches in files.values():
         failed |= complete_with_diagnosis(worker, batch, batches)
     completed = [i for i in signal_ids if i not in failed]
-    log.info("signals.completed", claim=str(batch.token), signals=len(completed))
+    seconds = round(perf_counter() - started, 3)
+    for i in completed:
+        log.info("signal.completed", signal=str(i), claim=str(batch.token), of=len(completed), seconds=seconds)
     if not worker.settings.ingest.retain_raw_signals:
         clear_samples(worker, completed)
     return failed

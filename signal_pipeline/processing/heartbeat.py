@@ -5,6 +5,7 @@ transaction is what protects the data; the heartbeat only keeps others from taki
 """
 
 import threading
+from contextvars import copy_context
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -26,7 +27,9 @@ class Heartbeat:
         self._token = token
         self._lease_seconds = lease_seconds
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{token}", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._beat,), name=f"heartbeat-{token}", daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._renew()

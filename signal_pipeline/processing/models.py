@@ -12,6 +12,7 @@ from uuid import UUID
 
 import numpy as np
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from signal_pipeline.anomaly import stream
 from signal_pipeline.anomaly.embedding import fit as fit_embedding
@@ -233,10 +234,11 @@ def rescore(worker: Worker, *, equipment: Sequence[str]) -> dict[str, Rescored]:
     """
     models = _require_models(worker)
     wanted = Range(models.features, models.feature_version)
-    return {
-        name: retrying(lambda one=one: _rescore(worker, models, one, wanted))  # type: ignore[misc]
-        for name, one in _streams(worker, models, "stream", equipment)
-    }
+    found = {}
+    for name, one in _streams(worker, models, "stream", equipment):
+        with bound_contextvars(equipment=name):
+            found[name] = retrying(partial(_rescore, worker, models, one, wanted))
+    return found
 
 
 def _rescore(worker: Worker, models: Models, one: Stream, wanted: Range) -> Rescored:

@@ -4,6 +4,8 @@ For benchmarks, tests and anyone who wants to embed the pipeline elsewhere. The 
 the same functions, and adds only what people see.
 """
 
+from structlog.contextvars import bound_contextvars
+
 from signal_pipeline.processing.batch import Batch, Outcomes
 from signal_pipeline.processing.diagnose import diagnose_batch
 from signal_pipeline.processing.extract import extract_batch
@@ -15,7 +17,8 @@ from signal_pipeline.processing.worker import Worker
 
 def run_batch(worker: Worker, batch: Batch) -> Outcomes:
     """Extract, diagnose, score and finalize; returns what became of each signal."""
-    with Heartbeat(worker.engine, batch.token, lease_seconds=worker.settings.claims.claim_lease_seconds):
+    heartbeat = Heartbeat(worker.engine, batch.token, lease_seconds=worker.settings.claims.claim_lease_seconds)
+    with bound_contextvars(claim=str(batch.token)), heartbeat:
         extracted = extract_batch(worker, batch, True)
         diagnosed = diagnose_batch(worker, batch, list(extracted.done), extracted.diagnosed)
         scored = score_batch(worker, batch, list(diagnosed.done))

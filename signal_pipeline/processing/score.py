@@ -16,6 +16,7 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import text
+from structlog.contextvars import bound_contextvars
 
 from signal_pipeline.anomaly.models import Models, load_latest
 from signal_pipeline.anomaly.reference import Reference
@@ -89,10 +90,11 @@ def score_batch(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> Out
             continue
         _count_attempt(worker, batch, equipment, begun)
         try:
-            while retrying(partial(_drain, worker, batch, models, equipment, reference)):
-                pass
+            with bound_contextvars(equipment=equipment.name):
+                while retrying(partial(_drain, worker, batch, models, equipment, reference)):
+                    pass
         except ManifestError as error:
-            log.warning("manifest.refused", equipment=str(equipment.id), error=str(error))
+            log.warning("manifest.refused", equipment=equipment.name, error=str(error))
     return _told(worker, models, signal_ids)
 
 

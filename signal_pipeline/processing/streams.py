@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from time import perf_counter
 from typing import Any
 
 import structlog
@@ -49,9 +50,10 @@ def fresh_state(models: Models, reference: Reference) -> StoredState:
 
 
 def learn(conn: Connection, one: Stream, stored: StoredState, windows: Windows) -> StoredState:
-    """Score windows in order; write scores, events and the moved state."""
+    """Score windows in order; write scores, events and the moved state. The caller binds `equipment` for the log."""
     if not len(windows):
         return stored
+    began = perf_counter()
     before = stream.StreamState.from_json(stored.state)
     scores, after = stream.score(one.reference, before, windows.values, threshold=one.threshold)
     rows = new_scores(windows, scores)
@@ -63,7 +65,13 @@ def learn(conn: Connection, one: Stream, stored: StoredState, windows: Windows) 
     write_state(conn, one.key, moved)
     if (moved_away := drift.notice(one.reference, after)) is not None:
         propose(conn, one.key, moved_away.as_dict() | {"until": windows.starts[-1]})
-    log.info("windows.scored", equipment=str(one.key.equipment_id), windows=len(rows), anomalies=anomalies)
+    log.info(
+        "windows.scored",
+        signals=len(set(windows.raw_ids)),
+        windows=len(rows),
+        anomalies=anomalies,
+        seconds=round(perf_counter() - began, 3),
+    )
     return moved
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from signal_pipeline.anomaly.models import load_latest
 from signal_pipeline.db.claims import claim_pending
@@ -45,6 +47,22 @@ def test_a_fault_is_scored_as_anomalous_and_becomes_an_event(engine: Engine, wor
         MIDNIGHT + timedelta(minutes=HEALTHY + 10) <= events[0].started_at < MIDNIGHT + timedelta(minutes=HEALTHY + 11)
     )
     assert {o.details["scored"] for o in outcomes.done.values()} == {7}
+
+
+def test_a_line_about_scores_names_the_equipment_as_people_do_and_says_claim_and_how_long(
+    engine: Engine, worker: Worker
+) -> None:
+    add(engine, NEW[:2])
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        work_off(worker)
+    told = [line for line in lines if line["event"] == "windows.scored"]
+    with engine.connect() as conn:
+        names = set(conn.execute(text("SELECT name FROM equipment")).scalars())
+    assert told
+    for line in told:
+        assert line["equipment"] in names
+        assert (line["signals"], line["windows"]) == (2, 14)
+        assert {"claim", "seconds"} <= set(line)
 
 
 def test_scores_and_state_are_the_same_bytes_whatever_the_order_and_size_of_claims(
