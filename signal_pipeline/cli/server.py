@@ -77,6 +77,7 @@ def dagster_server(here: Surroundings, *, port: int, quiet: bool) -> Iterator[Da
     log_file = here.dagster_home / "dagster.log" if quiet else None
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT_ROOT / "workspace.yaml")]
     command += ["-h", HOST, "-p", str(port), "--code-server-log-level", "warning"]
+    command += ["--log-format", "json" if here.settings.app.log_format == "json" else "colored"]
     with _output(log_file) as output:
         process = subprocess.Popen(  # noqa: S603  our own command
             command,

@@ -1,4 +1,8 @@
-"""Structured logs: one line a key step, with signal, claim and run; for people or for machines."""
+"""Structured logs: one line a key step, with signal, claim and run; for people or for machines.
+
+What others write through Python's own `logging` becomes JSON, too, where LOG_FORMAT=json. Not here: which fields a line
+has (who runs a step binds `run` and `claim`), and Dagster's own processes, which take `--log-format json`.
+"""
 
 import logging
 import sys
@@ -9,6 +13,9 @@ from signal_pipeline.settings import AppSettings
 
 QUIET = ("sqlalchemy", "alembic.runtime.migration", "numba", "urllib3", "asyncio")
 """Loggers of others that stay at WARNING whatever LOG_LEVEL says."""
+
+FOREIGN = ("", "dagster")
+"""Loggers of others with handlers of their own: the root, and Dagster's in a process that loads our definitions."""
 
 
 def configure_logging(settings: AppSettings, *, default_level: str | None = None) -> None:
@@ -41,6 +48,31 @@ def configure_logging(settings: AppSettings, *, default_level: str | None = None
     )
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    if settings.log_format == "json":
+        _foreign_as_json()
+
+
+def _foreign_as_json() -> None:
+    """Lines of the standard library's loggers as JSON, to where they went before; to standard error if nowhere."""
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+        ],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+    root = logging.getLogger()
+    if not root.handlers:
+        root.addHandler(logging.StreamHandler())
+    for name in FOREIGN:
+        for handler in logging.getLogger(name).handlers:
+            if type(handler) is logging.StreamHandler:  # not those that write files or, in tests, keep records
+                handler.setFormatter(formatter)
 
 
 def _harmless(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -3,9 +3,13 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import structlog
+import yaml
+from dagster import DagsterInstance
+from dagster._loggers import default_system_loggers
 
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.settings import AppSettings
@@ -29,11 +33,30 @@ logging.getLogger("sqlalchemy.engine").info("SELECT secret FROM chatter")
 """
 
 
-def lines(monkeypatch: pytest.MonkeyPatch, **variables: str) -> list[str]:
+FOREIGN = """
+import logging
+import sys
+dagster = logging.getLogger("dagster")
+dagster.addHandler(logging.StreamHandler(sys.stderr))
+dagster.propagate = False
+from signal_pipeline.observability.logs import configure_logging
+from signal_pipeline.settings import AppSettings
+
+configure_logging(AppSettings())
+logging.getLogger("some.library").warning("it is %s", "late")
+dagster.error("a run failed")
+try:
+    raise ValueError("broken")
+except ValueError:
+    logging.getLogger("some.library").exception("gave up")
+"""
+
+
+def lines(monkeypatch: pytest.MonkeyPatch, script: str = SCRIPT, **variables: str) -> list[str]:
     """What the script says on standard error; standard output stays free for results."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == ""
     return done.stderr.splitlines()
 
@@ -50,6 +73,27 @@ def test_json_lines_have_event_level_time_and_fields(monkeypatch: pytest.MonkeyP
         "timestamp": "",
     }
     assert "ValueError: broken" in found[1]["exception"]
+
+
+def test_lines_of_others_are_json_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [json.loads(line) for line in lines(monkeypatch, FOREIGN, LOG_FORMAT="json")]
+    assert [(one["event"], one["level"], one["logger"]) for one in found] == [
+        ("it is late", "warning", "some.library"),
+        ("a run failed", "error", "dagster"),
+        ("gave up", "error", "some.library"),
+    ]
+    assert all(one["timestamp"] for one in found)
+    assert "ValueError: broken" in found[2]["exception"]
+    assert "a run failed" in lines(monkeypatch, FOREIGN, LOG_FORMAT="console")
+
+
+def test_dagsters_own_level_is_sane() -> None:
+    """What Dagster prints of each event of a run is in its UI; a terminal or a log file gets what went wrong."""
+    configuration = yaml.safe_load((Path(__file__).resolve().parents[2] / "dagster.yaml").read_text())
+    assert configuration["python_logs"] == {"python_log_level": "WARNING"}
+    with DagsterInstance.ephemeral(settings={"python_logs": configuration["python_logs"]}) as instance:
+        assert instance.python_log_level == "WARNING"
+        assert [config["log_level"] for _, config in default_system_loggers(instance)] == ["WARNING"]
 
 
 def test_text_lines_are_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
