@@ -52,7 +52,7 @@ def launch(page: Page, ui: Ui) -> None:
 
 
 def test_the_lineage_shows_every_asset_and_where_it_flows(ui: Ui, page: Page, shoot: Shoot) -> None:
-    page.set_viewport_size({"width": 2000, "height": 1040})
+    page.set_viewport_size({"width": 1900, "height": 1400})
     page.goto(f"{ui.url}/asset-groups?{EXPANDED}")
     for name in (
         *("raw_signals", "features", "anomaly_scores", "signal_diagnostics"),
