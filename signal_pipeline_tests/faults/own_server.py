@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -140,18 +141,20 @@ COMMIT = b"COMMIT\0"
 class Proxy:
     """On a loopback port, before a server's unix socket.
 
-    `silence` stops all that pass, but breaks no connection. `lose_answer_to` lets a commit land, and breaks its
-    connection before the answer passes.
+    `silence` stops all that pass, but breaks no connection; of each silent connection on which something was asked,
+    `waits` holds the seconds from the last question until the client gave it up. `lose_answer_to` lets a commit land,
+    and breaks its connection before the answer passes.
     """
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy")
-        self._muted: set[asyncio.Task[None]] = set()
+        self._muted: dict[asyncio.Task[None], float | None] = {}
         self._pumps: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
         self._commits_until_loss = 0
+        self.waits: list[float] = []
         self.port = 0
 
     def __enter__(self) -> Self:
@@ -190,7 +193,7 @@ class Proxy:
             (reader, to_server[1], lambda data: self._count(data, broken)),
             (to_server[0], writer, lambda _: broken.is_set()),
         ):
-            pump = asyncio.create_task(self._pump(source, sink, watch))
+            pump = asyncio.create_task(self._pump(source, sink, watch, is_client=source is reader))
             self._pumps.add(pump)
 
     def _count(self, data: bytes, broken: asyncio.Event) -> bool:
@@ -202,23 +205,33 @@ class Proxy:
         return False
 
     async def _pump(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, is_end: Callable[[bytes], bool]
+        self,
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+        is_end: Callable[[bytes], bool],
+        *,
+        is_client: bool,
     ) -> None:
+        this = asyncio.current_task()
+        assert this is not None
         try:
             while (data := await source.read(2**16)) and not is_end(data):
+                if this in self._muted:
+                    self._muted[this] = time.monotonic()
+                    continue
                 sink.write(data)
                 await sink.drain()
         except ConnectionError:
             return  # one end is gone; the other hears of it
         finally:
-            if asyncio.current_task() not in self._muted:
+            if this not in self._muted:
                 sink.close()
+            elif is_client and (asked := self._muted[this]) is not None:
+                self.waits.append(time.monotonic() - asked)
 
     async def _silence(self) -> int:
-        alive = {pump for pump in self._pumps if not pump.done()}
-        self._muted |= alive
-        for pump in alive:
-            pump.cancel()
+        alive = {pump for pump in self._pumps if not pump.done() and pump not in self._muted}
+        self._muted |= dict.fromkeys(alive)
         return len(alive) // 2
 
     async def _close(self) -> None:

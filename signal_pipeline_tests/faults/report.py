@@ -40,6 +40,10 @@ TAIL = """
   `start_timeout_seconds`. Only when all slots are held do signals wait for that.
 - Runs that end before they come to their signals (the database's resource cannot be made, say) count no attempt, for no
   signal is to blame: the daemon tries again with every lease, `signal-pipeline process` three times.
+- An attempt counts when work on a signal begins, also if its worker lived and lost its lease, to a database that was
+  away for long, say. A signal whose leases are lost `CLAIM_MAX_ATTEMPTS` (3) times in a row is FAILED `crash_loop`, and
+  `signal-pipeline retry` takes it up again. Where this suite kills more often than that, or its lease of 2 s runs out
+  on a busy machine (1, 3, 4, 5, 7, 12, 13), the cap is raised to 100; cuts (4) are also made at the shipped one.
 - Dagster's own storage goes through psycopg2, which knows no such limit beyond TCP's: a run that hangs there is ended
   by `max_runtime_seconds` in `dagster.yaml`, and its signals are taken over long before.
 - A models folder is safe on a local disk; on a network file system, as safe as its `rename` and `flock`.

@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from signal_pipeline.db.embedded.keeper import SOCKET_FILES
+from signal_pipeline.settings import ClaimSettings
 from signal_pipeline_tests.faults import processes
 from signal_pipeline_tests.faults.conftest import NewDatabase, Scene
 from signal_pipeline_tests.faults.own_server import Proxy
@@ -66,6 +67,23 @@ def test_connections_that_postgres_ends_are_opened_again_and_nothing_is_lost(
     scene.saw(connections_ended=ended, signals=len(story.ids))
 
 
+def test_a_few_cuts_cost_no_signal_at_the_shipped_cap_of_attempts(engine: Engine, scene: Scene, seed: int) -> None:
+    """A worker that lives keeps its claim over the cut: a lease as in life, and the default number of attempts."""
+    story = Story(seed=seed, signals=6)
+    expected = scene.undisturbed(story)
+    story.tell(engine)
+    given = scene.orders(engine, limit=3, lease_seconds=60, **at_work(random.Random(seed)))
+    assert given.attempts == ClaimSettings().claim_max_attempts
+    with processes.started(given) as (worker,):
+        assert processes.wait_until_stopped(worker)
+        ended = value(engine, CUT)
+        psutil.Process(worker.pid).resume()
+        assert processes.ended(worker) == 0
+    assert ended > 0
+    assert_undisturbed(engine, expected)
+    scene.saw(connections_ended=ended, signals=len(story.ids))
+
+
 @pytest.fixture
 def proxy(server_url: str) -> Iterator[Proxy]:
     folder = make_url(server_url).query["host"]
@@ -77,7 +95,10 @@ def proxy(server_url: str) -> Iterator[Proxy]:
 def test_a_proxy_that_goes_silent_is_given_up_within_the_stated_time(
     engine: Engine, proxy: Proxy, scene: Scene, seed: int
 ) -> None:
-    """TCP is content: the proxy acknowledges everything. Limits of 2 s and 1 s here, 300 s and 30 s by default."""
+    """TCP is content: the proxy acknowledges everything. Limits of 2 s and 1 s here, 300 s and 30 s by default.
+
+    Were either limit lost, a question would wait for minutes. Five times their sum is a broken promise on any machine.
+    """
     story = Story(seed=seed, motors=2, signals=6)
     expected = scene.undisturbed(story)
     story.tell(engine)
@@ -93,6 +114,8 @@ def test_a_proxy_that_goes_silent_is_given_up_within_the_stated_time(
         silent += proxy.silence()
         assert processes.ended(worker) == 0
     assert silent > 0
+    processes.wait_until(lambda: proxy.waits, what="a question that nobody answered")
+    assert max(proxy.waits) < 5 * sum(limits.values())
     assert_undisturbed(engine, expected)
     scene.saw(connections_silenced=silent, signals=len(story.ids))
 

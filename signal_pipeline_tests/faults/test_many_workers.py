@@ -29,4 +29,4 @@ def test_many_workers_make_what_one_makes(engine: Engine, scene: Scene, workers:
     assert set(statuses(engine).values()) == {"completed"}
     assert count(engine, "features") == 3 * len(story.ids)
     assert_undisturbed(engine, expected)
-    scene.saw(workers=workers, signals=len(story.ids))
+    scene.saw(workers=workers, signals=len(story.ids), **{f"runs_of_{len(story.ids)}_signals": 1})
