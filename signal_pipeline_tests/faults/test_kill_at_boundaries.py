@@ -5,7 +5,6 @@ import signal
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -84,15 +83,14 @@ def test_what_killed_workers_held_is_taken_over_by_those_beside_them_in_time(
     assert_undisturbed(engine, expected)
     with engine.connect() as conn:
         history = [(row.id, row.claimed_at) for row in conn.execute(CLAIMS)]
-    looks = [entry["at"] for one in scene.given for entry in said(one.log) if free_look(entry)]
+    looks = [entry for one in scene.given for entry in said(one.log) if entry["event"] == "looked"]
+    # a fetch that hangs is no look; nor is it one in time
+    assert all(look["until"] - look["at"] < RECOVERY_SECONDS for look in looks)
     for signal_id, claims in held.items():  # one signal may have been held by several that were killed, in turn
         for claimed, expired in claims:
             again = next(at for i, at in history if i == signal_id and at > claimed)
-            looked = sum(expired.timestamp() < at < again.timestamp() for at in looks)
-            assert looked <= RECOVERY_LOOKS or (again - expired).total_seconds() < RECOVERY_SECONDS
+            missed = [look for look in looks if expired.timestamp() < look["at"] < again.timestamp()]
+            in_time = (again - expired).total_seconds() < RECOVERY_SECONDS
+            # on a busy machine looks come late, but then somebody did look; those that were full had no room for it
+            assert in_time or (missed and sum(not look["is_full"] for look in missed) <= RECOVERY_LOOKS)
     scene.saw(random_kills=killed, signals=len(story.ids), taken_over=sum(map(len, held.values())))
-
-
-def free_look(entry: dict[str, Any]) -> bool:
-    """A look at the queue that had room for more than it found."""
-    return entry["event"] == "looked" and not entry["is_full"]

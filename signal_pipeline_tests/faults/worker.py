@@ -174,7 +174,8 @@ def load(worker: Worker, path: Path) -> None:
 def drain(worker: Worker, orders: Orders) -> None:
     """Claim and work until nothing is left; a lost claim and a database that is away are not the end.
 
-    Each look at the queue is logged, with the time (s since 1970) at which it began: on one machine, the database's.
+    Each look at the queue is logged, with the times (s since 1970) of its beginning and end: on one machine, the
+    database's.
     """
     while True:
         began = time.time()
@@ -182,7 +183,8 @@ def drain(worker: Worker, orders: Orders) -> None:
             got = claims.claim_pending(
                 worker.engine, settings=worker.settings.claims, claimed_by=worker.name, limit=orders.limit
             )
-            log.info("looked", at=began, is_full=sum(len(c.signal_ids) for c in got.claims) >= orders.limit)
+            is_full = sum(len(c.signal_ids) for c in got.claims) >= orders.limit
+            log.info("looked", at=began, until=time.time(), is_full=is_full)
             _run(worker, got.claims)
             if not got.claims:
                 if not orders.wait or not _unfinished(worker.engine):
