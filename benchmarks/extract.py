@@ -1,6 +1,6 @@
 """Our extraction against the bare transform of the same windows, and against what else people use.
 
-    uv run --group bench python benchmarks/extract.py
+    uv run --group bench python -m benchmarks.extract
 
 1.5 million samples x 3 phases at 25.6 kHz, windows of 1 s in half overlap, float32, one process, one thread. The
 whole feature set of ours is compared with `scipy.fft.rfft` alone (the faster of one call for all windows and calls of

@@ -5,7 +5,8 @@ computation (that is `dsp`), and no setting. A changed formula raises `FEATURE_C
 new feature also needs a migration.
 
 In the formulas x[n] is the window in amperes, z = x - mean(x), X the DFT of z under a periodic Hann window, P[k]
-the one-sided power of bin k without the mean (its sum over k is the power of z), f1 the line frequency.
+the one-sided power of bin k without the mean (its sum over k is the power of z), f1 the line frequency. The other
+letters are explained where they are used, and on the page (`as_markdown`).
 """
 
 import sys
@@ -55,7 +56,7 @@ class Column:
 
 
 _STATISTICS = "elementary statistics, population form"
-_CONDITION = "machine condition indicators, as in ISO 13373-2 and scipy.stats"
+_CONDITION = "machine condition indicators, as in ISO 13373-2"
 _WELCH = "Heinzel, Ruediger, Schilling 2002, Spectrum and spectral density estimation by the DFT"
 _SHAPE = "Peeters 2004, A large set of audio features, on power"
 _TONE = "Agrež 2002, weighted multipoint interpolated DFT, three points under a Hann window"
@@ -115,7 +116,7 @@ def _spectrum() -> Iterator[Feature]:
         yield Feature(name, "A²", meaning, "sum(P[low ≤ f < high])", _WELCH, "phase", "bands")
     for number in range(1, N_PEAKS + 1):
         rank = f"spectral peak number {number} by power"
-        formula = "local maximum of P, interpolated, within 80 dB of the first"
+        formula = "local maximum of P within 80 dB of the first, interpolated without the skirts of stronger ones"
         yield Feature(f"peak_{number}_freq_hz", "Hz", f"frequency of {rank}", formula, _TONE, "phase", "peaks")
         yield Feature(f"peak_{number}_amplitude", "A", f"amplitude of {rank}", formula, _TONE, "phase", "peaks")
 
@@ -195,7 +196,12 @@ def as_markdown() -> str:
         f"{len(COLUMNS)} columns of `features`, a row a window: each phase feature stands there three times, as",
         "`name_a`, `name_b` and `name_c` (R, S, T). In the formulas x is the window in amperes, z = x - mean(x), X the",
         "transform of z under a periodic Hann window, P[k] the one-sided power of bin k (the mean has none), f1 the",
-        "line frequency, H the phasors of one phase at its multiples, Ia, Ib, Ic those of the three phases at f1.",
+        "line frequency, X₋, X₀, X₊ the strongest bin near it (number k) and its neighbours, fs the sample rate, W the",
+        "samples of a window. H1, H2, … are the phasors of one phase at f1 and its multiples, Ia, Ib, Ic those of the",
+        "three phases at f1, and a = exp(2πi/3) turns by a third. The sums I1 and I2 change places when I2 is larger:",
+        "the positive sequence is the one that carries more. Park's vector has the components",
+        "iD = √(2/3)·za - (zb + zc)/√6 and iQ = (zb - zc)/√2, m is its modulus, M(f) the amplitude of the tone at f in",
+        "m - mean(m) under the Hann window.",
         "Limits, and what is NULL beyond them: `docs/decisions/0011-null-with-a-reason.md`.",
     ]
     for scope, title in (("phase", "Of each phase"), ("machine", "Of the machine")):

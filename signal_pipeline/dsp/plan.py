@@ -27,7 +27,8 @@ _BAND_BINS: Final = 4
 """Width of a Hann window's main lobe: a narrower band would mostly measure its neighbours' leakage."""
 
 _CHUNK_SAMPLES: Final = 2**17
-"""Samples a phase in one chunk of windows: more spoil the cache, fewer pay the calls. Also the ceiling of memory."""
+"""Samples a phase in one chunk of windows: more spoil the cache, fewer pay the calls. A longer window is one chunk, and
+then it is the window that says how much memory is taken."""
 
 Bands = tuple[tuple[float, float], ...]
 

@@ -393,16 +393,6 @@ def test_any_finite_or_broken_input_gets_every_quantity_once_and_no_error(
     json.dumps(diagnosis.as_json(), allow_nan=False)
 
 
-def test_a_file_pushed_in_pieces_is_decimated_like_the_whole() -> None:
-    x = simulate(MOTOR, Condition(), fs=25600, seconds=3, seed=9)
-    whole = Decimator(25600).push(x)
-    pieces = Decimator(25600)
-    cut = np.concatenate([pieces.push(part) for part in np.split(x, [1, 50, 30_001, 30_002, 70_000], axis=1)], axis=1)
-    assert pieces.fs_out == 5120
-    assert whole.shape == cut.shape
-    assert np.abs(whole - cut).max() <= 2e-6 * np.abs(x).max()
-
-
 def test_a_decimated_recording_is_diagnosed_like_the_original() -> None:
     x = simulate(MOTOR, Condition(slip=0.03, broken_bar_dbc=-42), fs=25600, seconds=10, seed=10)
     decimator = Decimator(25600)
