@@ -221,6 +221,44 @@ def test_a_line_on_one_side_only_is_neither_broken_nor_healthy() -> None:
     assert diagnose(strange, fs=2000, motor=PLATE)[Quantity.BROKEN_BAR].status is FindingStatus.ONE_SIDED
 
 
+def one_sideband(hz: float, level_dbc: float, turning: int, *, slip: float = 0.03) -> NDArray[np.float32]:
+    """A motor of 3 % slip and a line at `hz`, whose phases lag by `turning` thirds of a turn: 1 as the line's do."""
+    x = simulate(MOTOR, Condition(slip=slip), fs=2000, seconds=10, seed=1)
+    t, k = np.arange(x.shape[1]) / 2000, np.arange(3)[:, None]
+    amplitude = np.sqrt(2) * known_truth(MOTOR, Condition()).current_a * 10 ** (level_dbc / 20)
+    return np.asarray(x + amplitude * np.cos(2 * np.pi * (hz * t - turning * k / 3)), np.float32)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_lower_sideband_alone_is_a_broken_bar_of_a_heavy_rotor_if_the_speed_is_known(swapped: bool) -> None:
+    x = one_sideband(47, -38, 1)
+    finding = diagnose(x[[1, 0, 2]] if swapped else x, fs=2000, motor=PLATE)[Quantity.BROKEN_BAR]
+    assert finding.value == pytest.approx(-38, abs=0.3)
+    assert finding.severity is Severity.MODERATE
+    assert "inertia" in finding.detail
+
+
+@pytest.mark.parametrize(("hz", "turning"), [(53.0, 1), (47.0, -1), (47.0, 0)])
+def test_an_upper_line_alone_or_one_that_does_not_turn_with_the_field_is_no_sideband(hz: float, turning: int) -> None:
+    finding = diagnose(one_sideband(hz, -38, turning), fs=2000, motor=PLATE)[Quantity.BROKEN_BAR]
+    assert finding.status is FindingStatus.ONE_SIDED
+
+
+def test_a_line_on_one_side_that_is_too_weak_to_matter_is_told_as_one() -> None:
+    finding = diagnose(one_sideband(53, -60, 1), fs=2000, motor=PLATE)[Quantity.BROKEN_BAR]
+    assert finding.severity is Severity.HEALTHY
+    assert finding.upper_bound
+    assert finding.detail.startswith("a line at one sideband's place only")
+
+
+@pytest.mark.parametrize(("line_freq", "like"), [(50.08, "sidebands"), (50.6, "eccentricity lines")])
+def test_harmonics_folded_by_a_recorder_without_a_filter_show_no_slip(line_freq: float, like: str) -> None:
+    # 2000 - 39 * 50.08 and 41 * 50.08 - 2000 stand 3.2 Hz on both sides of the line, like sidebands of 3.2 % slip
+    condition = Condition(line_freq_hz=line_freq, harmonics=((39, 0.004), (41, 0.004)), **NO_SPEED)
+    folded = simulate(MOTOR, condition, fs=8000, seconds=10, seed=1)[:, ::4]
+    assert statuses(diagnose(folded, fs=2000, motor=PLATE), ROTOR) == {FindingStatus.SLIP_UNKNOWN}, like
+
+
 @pytest.mark.parametrize("pole_pairs", [1, 2, 3, 4, 6])
 def test_the_number_of_poles_changes_nothing_about_sidebands(pole_pairs: int) -> None:
     motor = Motor(pole_pairs=pole_pairs, rated_speed_rpm=2910 / pole_pairs, rotor_bars=28)

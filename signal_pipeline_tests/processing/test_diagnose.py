@@ -16,7 +16,7 @@ from signal_pipeline.db.claims import claim_pending
 from signal_pipeline.db.diagnostics import StoredDiagnosis, lock_sources, motor_plate, store_plates
 from signal_pipeline.db.models import DIAGNOSED
 from signal_pipeline.db.signals import StoredSignal
-from signal_pipeline.dsp.diagnosis import Quantity
+from signal_pipeline.dsp.diagnosis import Quantity, SeverityBands
 from signal_pipeline.ingest.dialect import CsvDialect
 from signal_pipeline.ingest.loader import LoadOptions, load_files
 from signal_pipeline.processing import diagnose, diagnosis_of_record, signal_work
@@ -27,7 +27,7 @@ from signal_pipeline.processing.load import Recording, load_recording
 from signal_pipeline.processing.run import run_batch
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.read import load_diagnoses, load_signals
-from signal_pipeline.settings import ClaimSettings, FeatureSettings, IngestSettings, Settings
+from signal_pipeline.settings import ClaimSettings, DiagnosisSettings, FeatureSettings, IngestSettings, Settings
 from signal_pipeline.synthetic import Condition, Motor, simulate
 from signal_pipeline.synthetic.fleet import csv_bytes
 from signal_pipeline_tests.signals import failure, insert_signals, statuses, value
@@ -72,6 +72,10 @@ def recording(tmp_path: Path) -> Path:
 
 def test_the_columns_are_the_quantities_of_a_diagnosis() -> None:
     assert tuple(q.value for q in Quantity) == DIAGNOSED
+
+
+def test_the_bands_of_the_science_and_of_the_settings_are_the_same() -> None:
+    assert diagnosis_of_record.severity_bands(DiagnosisSettings()) == SeverityBands()
 
 
 def test_without_a_plate_the_diagnosis_refuses_and_the_signal_completes(engine: Engine, recording: Path) -> None:

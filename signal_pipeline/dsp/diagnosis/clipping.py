@@ -21,20 +21,26 @@ def clipped_share(phases: NDArray[np.float32]) -> float:
     """Share of samples in flat tops and bottoms, of the worst phase of `phases` (m, n); 0 if no top counts as flat.
 
     A flat top is three samples or more in a row that equal the largest, bit by bit. A sine whose steps are coarse has
-    such rows too, but as many samples close below. NaN count for nothing.
+    such rows too, but as many samples close below. What is not finite counts for nothing.
     """
-    return max((_flat(x, np.fmax.reduce(x)) + _flat(-x, -np.fmin.reduce(x)) for x in phases if x.size), default=0.0)
+    return max((_flat_ends(x) for x in phases if x.size), default=0.0)
 
 
-def _flat(x: NDArray[np.float32], top: np.float32) -> float:
-    at_top = x == top
-    if np.count_nonzero(at_top) < CLIPPED_SHARE / 2 * x.size:
+def _flat_ends(x: NDArray[np.float32]) -> float:
+    lowest, highest = x.min(), x.max()
+    if not (np.isfinite(lowest) and np.isfinite(highest)):
+        finite = x[np.isfinite(x)]
+        return _flat_ends(finite) if finite.size else 0.0
+    return _flat(x, highest, lowest) + _flat(x, lowest, highest) if lowest < highest else 0.0
+
+
+def _flat(x: NDArray[np.float32], end: np.float32, other: np.float32) -> float:
+    """Share of samples that lie in flat pieces at `end`, the largest or the smallest."""
+    at_end = x == end
+    n_at_end = np.count_nonzero(at_end)
+    if n_at_end < CLIPPED_SHARE / 2 * x.size:
         return 0.0
-    inner = np.count_nonzero(at_top[1:-1] & at_top[:-2] & at_top[2:])
-    below = x[x < top]
-    if not below.size:
-        return 0.0
-    highest, step = float(top), float(top) - float(below.max())
-    reach = max(NEAR_TOP * (highest - float(below.min())) / 2, NEAR_STEPS * step)
-    near = np.count_nonzero(x >= highest - reach)
-    return inner / x.size if np.count_nonzero(at_top) >= PILED * near else 0.0
+    depth = np.abs(x - end)
+    reach = max(NEAR_TOP * abs(float(end) - float(other)) / 2, NEAR_STEPS * float(depth[~at_end].min()))
+    inner = np.count_nonzero(at_end[1:-1] & at_end[:-2] & at_end[2:])
+    return inner / x.size if n_at_end >= PILED * np.count_nonzero(depth <= reach) else 0.0

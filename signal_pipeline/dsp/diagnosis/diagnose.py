@@ -66,7 +66,7 @@ def diagnose(
     motor, bands = motor or MotorData(), bands or SeverityBands()
     mask = np.array(present, dtype=bool)
     stretch = longest_stretch(phases, fs=fs, present=mask, max_gap=max_gap)
-    flat = clipped_share(phases[mask]) if clipped is None else clipped
+    flat = clipped_share(phases if mask.all() else phases[mask]) if clipped is None else clipped
     findings = _findings(stretch, motor=motor, all_phases=bool(mask.all()), bands=bands, clipped=flat)
     in_order = sorted(findings, key=lambda finding: tuple(Quantity).index(finding.quantity))
     return Diagnosis(tuple(in_order), stretch.seconds)

@@ -107,6 +107,15 @@ class Line(NamedTuple):
         return int(np.argmax(np.abs(self.phasors).mean(axis=1)))
 
     @property
+    def turning(self) -> NDArray[np.complex128]:
+        """(3,): whose product with phasors is three times their positive sequence; empty where a phase is missing."""
+        if self.phasors.shape[0] != 3:
+            return np.empty(0, np.complex128)
+        third = np.exp(2j * np.pi / 3 * np.arange(3))
+        forward = np.abs(third @ self.phasors).mean() >= np.abs(third.conj() @ self.phasors).mean()
+        return np.asarray(third if forward else third.conj())
+
+    @property
     def envelope(self) -> NDArray[np.float64]:
         """Peak amplitude by block, root mean square over the phases."""
         return np.asarray(np.sqrt(np.mean(np.abs(self.phasors) ** 2, axis=0)))

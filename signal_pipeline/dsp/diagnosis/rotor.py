@@ -40,6 +40,12 @@ REQUIRED_SLIP = 0.012
 MAX_ASYMMETRY_DB = 12.0
 """Two sidebands that differ by more are not a pair; the library's own figure."""
 
+POSITIVE_SHARE = 0.8
+"""What of a line must be positive sequence for it to turn with the field: a line in one phase alone has 0.58."""
+
+FOLDED_ORDERS = 80
+"""Harmonics up to this order are strong enough to be seen where the sample rate folds them to."""
+
 LEAST_LEVEL_DBC = -70.0
 """Weaker lines are not believed to be a fault's, however far they stand out; the library's own figure."""
 
@@ -57,6 +63,10 @@ class Rotor(NamedTuple):
     """The library's motor, on the measured line frequency."""
     guard_hz: float
     """No line is read closer to a multiple of the line frequency."""
+    residual: NDArray[np.float64]
+    """(present phases, sample): amperes, without the carrier."""
+    turning: NDArray[np.complex128]
+    """(present phases,): what takes the positive sequence out of phasors; empty where a phase is missing."""
 
     @property
     def smallest_slip(self) -> float:
@@ -88,7 +98,8 @@ def look_at_rotor(stretch: Stretch, line: Line, motor: MotorData) -> Rotor:
     phases, fs = usable(stretch.phases), stretch.fs
     freq, whole = amplitudes(phases, fs)
     carriers = [carrier_of(freq, amplitude, near_hz=line.hz) for amplitude in whole]
-    _, residual = amplitudes(without_line(phases, fs, line.hz), fs)
+    without = without_line(phases, fs, line.hz)
+    _, residual = amplitudes(without, fs)
 
     def levels(amplitude: NDArray[np.float64], hz: float, carrier: float) -> Levels:
         return Levels.of(freq, amplitude, fs=fs, n_samples=phases.shape[1], hz=hz, carrier=carrier)
@@ -105,6 +116,8 @@ def look_at_rotor(stretch: Stretch, line: Line, motor: MotorData) -> Rotor:
         clock=clock,
         motor=Motor(pole_pairs=pole_pairs, rotor_bars=motor.rotor_bars, line_hz=line.hz),
         guard_hz=max(LOBE_BINS * spectrum.resolution_hz, clock.carrier_halfwidth_hz),
+        residual=without,
+        turning=line.turning,
     )
 
 
@@ -122,7 +135,8 @@ def broken_bar(rotor: Rotor, slip: Slip | None, slip_finding: Finding, bands: Se
         detail = f"slip {slip.value:.4f} needs {needed:.1f} s, or a steadier line frequency"
         return refused(quantity, FindingStatus.INSUFFICIENT_RESOLUTION, detail)
     signature = broken_rotor_bar(rotor.motor, slip.value, n_sidebands=1)
-    return _judged_if_verified(rotor, slip, _read_level(rotor, signature, quantity, bands.broken_bar_dbc))
+    finding = _read_level(rotor, signature, quantity, bands.broken_bar_dbc, known_slip=not slip.blind)
+    return _judged_if_verified(rotor, slip, finding)
 
 
 def eccentricity(rotor: Rotor, slip: Slip | None, slip_finding: Finding, bands: SeverityBands) -> Finding:
@@ -159,7 +173,12 @@ def _judged_if_verified(rotor: Rotor, slip: Slip, finding: Finding) -> Finding:
 
 
 def _read_level(
-    rotor: Rotor, signature: "FaultSignature", quantity: Quantity, bands: tuple[float, float, float]
+    rotor: Rotor,
+    signature: "FaultSignature",
+    quantity: Quantity,
+    bands: tuple[float, float, float],
+    *,
+    known_slip: bool = True,
 ) -> Finding:
     """The strongest line that stands out; else the weakest that would have, if that is below every band."""
     from statorscope import evaluate_signature
@@ -177,12 +196,16 @@ def _read_level(
     if result.detected and not one_sided:
         return found(quantity, result.strongest_dbc, told, severity=severity_of(result.strongest_dbc, bands))
     if result.detected and result.strongest_dbc >= bands[0]:
+        if known_slip and _is_lower_alone(rotor, evidence):
+            told = f"the lower sideband alone, as of a rotor with much inertia: {told}"
+            return found(quantity, result.strongest_dbc, told, severity=severity_of(result.strongest_dbc, bands))
         return refused(quantity, FindingStatus.ONE_SIDED, f"sidebands of a rotor come in pairs: {told}")
     bound = max(e.level_dbc + max(0.0, LINE_PROMINENCE_DB - e.prominence_db) for e in evidence)
     if bound >= bands[0]:
         detail = f"a line below {bound:.1f} dBc would drown, and {bands[0]:g} dBc matters: {told}"
         return refused(quantity, FindingStatus.NOISE_FLOOR, detail)
-    detail = f"no line of a fault: one above {bound:.1f} dBc would have been seen: {told}"
+    seen = "a line at one sideband's place only, too weak to matter" if result.detected else "no line of a fault"
+    detail = f"{seen}: one above {bound:.1f} dBc would have been seen: {told}"
     return found(quantity, bound, detail, severity=severity_of(bound, bands), upper_bound=True)
 
 
@@ -192,10 +215,31 @@ def _is_pair(evidence: "tuple[Evidence, ...]") -> bool:
     return len(levels) == 2 and abs(levels[0] - levels[1]) <= MAX_ASYMMETRY_DB
 
 
+def _is_lower_alone(rotor: Rotor, evidence: "tuple[Evidence, ...]") -> bool:
+    """Only the lower sideband stands out, and it turns with the field.
+
+    A broken bar makes the lower one; the upper comes from the speed that swings with it, which inertia prevents
+    (Filippetti et al. 1998). What turns another way, or not at all, comes from elsewhere.
+    """
+    lower, upper = sorted(evidence, key=lambda e: e.frequency_hz)
+    if not rotor.turning.size or lower.level_dbc < upper.level_dbc or not lower.passed:
+        return False
+    hz, _ = rotor.spectrum.peak_near(lower.frequency_hz, tolerance_of(rotor))
+    n = rotor.residual.shape[1]
+    phasors = rotor.residual @ (np.hanning(n) * np.exp(-2j * math.pi * hz / rotor.spectrum.fs * np.arange(n)))
+    total = math.sqrt(float(np.mean(np.abs(phasors) ** 2)))
+    return abs(complex(rotor.turning @ phasors)) / 3 >= POSITIVE_SHARE * total
+
+
 def clear_of_harmonics(rotor: Rotor, hz: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which frequencies keep their distance from zero and all multiples of the line frequency."""
-    line = rotor.motor.line_hz
-    distance = np.abs(hz - line * np.round(hz / line))
+    """Which frequencies keep their distance from zero, all multiples of the line frequency, and where those fold to.
+
+    A recorder without a filter folds its harmonics at its rate: order 39 of 50.1 Hz stands at 46.1 Hz when it takes
+    2000 samples a second. Orders above `FOLDED_ORDERS` are too weak.
+    """
+    line, fs = rotor.motor.line_hz, rotor.spectrum.fs
+    shifts = [0.0] + [sign * m * fs for m in (1, 2) for sign in (-1, 1) if m * fs <= FOLDED_ORDERS * line]
+    distance = np.min([np.abs(hz + shift - line * np.round((hz + shift) / line)) for shift in shifts], axis=0)
     return np.asarray((distance > rotor.guard_hz) & (hz < rotor.spectrum.freq[-1]))
 
 

@@ -140,8 +140,9 @@ def _from_sidebands(rotor: Rotor, highest: float) -> Slip | None:
     estimate = estimate_slip(
         spectrum, rotor.motor, slip_range=(rotor.smallest_slip, highest), n_steps=n_steps, tol_hz=tolerance
     )
-    level = min(spectrum.level_dbc(rotor.motor.line_hz * (1 + side * 2 * estimate.slip), tolerance) for side in (-1, 1))
-    if not estimate.confident or level <= LEAST_LEVEL_DBC:
+    pair = line * (1 + 2 * estimate.slip * np.array([-1, 1]))
+    level = min(spectrum.level_dbc(float(hz), tolerance) for hz in pair)
+    if not estimate.confident or level <= LEAST_LEVEL_DBC or not clear_of_harmonics(rotor, pair).all():
         return None
     return Slip(estimate.slip, "sidebands", blind=True, error=spectrum.resolution_hz / 2 / (2 * line))
 
