@@ -35,8 +35,8 @@ from signal_pipeline.db.engine import create_engine
 from signal_pipeline.dsp.warm_up import warm_up
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.processing.batch import Batch
-from signal_pipeline.processing.models import train
 from signal_pipeline.processing.run import run_batch
+from signal_pipeline.processing.training import train
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import AppSettings, ModelSettings, Settings
 

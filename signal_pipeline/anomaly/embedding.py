@@ -93,8 +93,10 @@ def publish_embedding(
     parent: str | None,
     training: Mapping[str, Any],
     now: datetime,
+    replaces: str | None = None,
 ) -> StoredEmbedding:
-    """Make `found` the latest embedding. Raises `ManifestError` if `parent` is not the latest any more."""
+    """Make `found` the latest embedding. Raises `ManifestError` if `parent` is not the latest any more; `replaces` is
+    the latest where it cannot be read, and so is no parent."""
     body = {
         "features": list(found.features),
         "features_hash": features_hash(found.features),
@@ -108,7 +110,8 @@ def publish_embedding(
         "explained": found.explained,
     }
     root = models_dir / FOLDER
-    return _from_manifest(publish(root, kind=KIND, body=body, arrays=arrays, parent=parent, now=now))
+    written = publish(root, kind=KIND, body=body, arrays=arrays, parent=parent, now=now, replaces=replaces)
+    return _from_manifest(written)
 
 
 def load_latest_embedding(models_dir: Path) -> StoredEmbedding | None:

@@ -119,6 +119,23 @@ def _follow(z: F8, smoothed: F8, gate: F8, rate: float, reach: float, centre: F8
             centre[j] = min(max(centre[j] + rate * smoothed[j], -reach), reach)
 
 
+@_compiled
+def _moved(centre: F8, furthest: F8) -> float:
+    """How far at least so many of `centre` (d,) are from 0 as `furthest` (k,), scratch, has places."""
+    k = len(furthest)
+    furthest[:] = 0.0
+    for j in range(len(centre)):
+        x = abs(centre[j])
+        place = k
+        while place > 0 and x > furthest[place - 1]:
+            place -= 1
+        for i in range(k - 1, place, -1):
+            furthest[i] = furthest[i - 1]
+        if place < k:
+            furthest[place] = x
+    return float(furthest[k - 1])
+
+
 def advance_loop(  # noqa: PLR0917
     values: F8,
     columns: I8,
@@ -142,19 +159,22 @@ def advance_loop(  # noqa: PLR0917
     q: F8,
     top_columns: I8,
     top_shares: F8,
+    n_moved: int,
+    moved: F8,
 ) -> int:
     """Move `smoothed` and `centre` (d,), both changed in place, through the windows `values` (n, features).
 
     `columns`, `median`, `scale` (d,) say what takes part. Fills `t2`, `q` (n,) with |W_lead·s|² and |W_rest·s|²,
     `white` (d, d) holding W's directions as columns and `white_t` the same transposed; and `top_columns`, `top_shares`
     (n, k) with the largest contributions, `precision` being the diagonal of W·Wᵀ. A window with fewer than `needed`
-    features present changes nothing and gives NaN. `gate` (d,) is in sd. Returns `seen` plus the windows learnt.
+    features present changes nothing and gives NaN. `gate` (d,) is in sd. `moved` (n,) becomes how far, in sd, at least
+    `n_moved` of the centres are from the reference after each window. Returns `seen` plus the windows learnt.
     """
     d = len(columns)
-    z, y, v = np.empty(d), np.empty(d), np.empty(d)
+    z, y, v, furthest = np.empty(d), np.empty(d), np.empty(d), np.empty(n_moved)
     for t in range(len(values)):
         if _deviate(values[t], columns, median, scale, z) < needed:
-            t2[t], q[t], top_shares[t] = np.nan, np.nan, 0.0
+            t2[t], q[t], moved[t], top_shares[t] = np.nan, np.nan, np.nan, 0.0
             top_columns[t] = np.arange(top_columns.shape[1])
             continue
         _smooth(z, centre, smoothing, knee, smoothed)
@@ -164,6 +184,7 @@ def advance_loop(  # noqa: PLR0917
         if adaptation > 0.0:
             # the mean of all that was seen, the windows behind the reference included where they show other days
             _follow(z, smoothed, gate, max(adaptation, 1.0 / (settled + seen)), reach, centre)
+        moved[t] = _moved(centre, furthest) if adaptation > 0.0 else 0.0
     return seen
 
 

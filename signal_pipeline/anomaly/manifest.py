@@ -1,11 +1,13 @@
 """Models on disk: a version is a folder, written whole, then `latest` is switched to it in one rename.
 
-    <root>/<version>/manifest.json     what it is, and the SHA-256 of its arrays
+    <root>/<version>/manifest.json     what it is, the SHA-256 of its arrays, and one of all that it says itself
     <root>/<version>/arrays.npz        numbers only: never a pickle
     <root>/latest -> <version>
 
-Whatever is read here may have been tampered with: names, sizes and checksums are checked before anything is parsed,
-and every refusal is a `ManifestError`. Not here: what a manifest means (`models`, `embedding`).
+Whatever is read here may have been tampered with: names, sizes and checksums are checked before anything is believed,
+and every refusal is a `ManifestError`. A checksum finds what was changed by hand or by a disk, not a forger, who can
+compute one, too: so whoever reads a body checks types and ranges besides. Not here: what a manifest means (`models`,
+`embedding`).
 """
 
 import errno
@@ -24,14 +26,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from signal_pipeline.errors import ManifestError
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 LATEST: Final = "latest"
 MANIFEST: Final = "manifest.json"
 ARRAYS: Final = "arrays.npz"
@@ -62,6 +64,24 @@ class Manifest:
     hash: str
 
 
+def seal(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 over everything that a manifest says, whatever the order and the spacing of its text."""
+    said = {name: value for name, value in manifest.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
+
+
+def latest_version(root: Path) -> str | None:
+    """The version that `latest` names, sound or not; None if it names none."""
+    latest = root / LATEST
+    return latest.readlink().name if latest.is_symlink() else None
+
+
+def versions(root: Path) -> list[str]:
+    """The versions that are there, oldest first."""
+    names = {path.parent.name for path in root.glob(f"*/{MANIFEST}")} - {LATEST}
+    return sorted(name for name in names if PLAIN_NAME.fullmatch(name))
+
+
 def read_latest(root: Path, *, kind: str) -> Manifest | None:
     """The manifest that `latest` names; None if there is none. Raises `ManifestError` for one not to be trusted."""
     if not (root / LATEST / MANIFEST).exists():
@@ -74,17 +94,14 @@ def read_version(folder: Path, *, kind: str) -> Manifest:
     """The manifest in `folder`. Raises `ManifestError` naming the file and what is wrong with it."""
     raw = _read_file(folder / MANIFEST, MAX_MANIFEST_BYTES)
     try:
-        found = json.loads(raw)
+        found = json.loads(raw, parse_constant=_not_json)
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"{folder / MANIFEST} is not JSON: {error}") from error
     try:
-        if found["schema"] != SCHEMA:
-            raise ManifestError(f"{folder / MANIFEST} has schema {found['schema']!r}; this version reads {SCHEMA}")
-        if found["kind"] != kind:
-            raise ManifestError(f"{folder / MANIFEST} is a manifest of {found['kind']!r}, not of {kind!r}")
+        _check(found, folder, kind)
         created_at = datetime.fromisoformat(found["created_at"])
-        manifest = Manifest(
-            version=str(found["version"]),
+        return Manifest(
+            version=found["version"],
             kind=kind,
             created_at=created_at if created_at.tzinfo else created_at.replace(tzinfo=UTC),
             parent=found["parent"],
@@ -92,9 +109,27 @@ def read_version(folder: Path, *, kind: str) -> Manifest:
             arrays=_read_arrays(folder, found["arrays"]),
             hash=hashlib.sha256(raw).hexdigest(),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ManifestError(f"{folder / MANIFEST} is not a manifest of this program: {error!r}") from error
-    return manifest
+
+
+def _not_json(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _check(found: Mapping[str, Any], folder: Path, kind: str) -> None:
+    """That a manifest is one of this kind and schema, lies where it belongs, and says what was written."""
+    path = folder / MANIFEST
+    if found["schema"] != SCHEMA:
+        raise ManifestError(f"{path} has schema {found['schema']!r}; this version reads {SCHEMA}: train again")
+    if found["kind"] != kind:
+        raise ManifestError(f"{path} is a manifest of {found['kind']!r}, not of {kind!r}")
+    if found["sha256"] != seal(found):
+        raise ManifestError(f"{path} was changed: what it says does not have the SHA-256 that it names")
+    if found["version"] != folder.name:
+        raise ManifestError(f"{path} is the manifest of version {str(found['version'])[:100]!r}: it was moved")
+    if not isinstance(found["parent"], str | None):
+        raise ManifestError(f"{path} names no version as its parent: {str(found['parent'])[:100]!r}")
 
 
 def _read_file(path: Path, limit: int) -> bytes:
@@ -140,25 +175,47 @@ def _numbers(path: Path, key: str, array: object) -> NDArray[Any]:
 
 
 def publish(
-    root: Path, *, kind: str, body: Mapping[str, Any], arrays: Arrays, parent: str | None, now: datetime
+    root: Path,
+    *,
+    kind: str,
+    body: Mapping[str, Any],
+    arrays: Arrays,
+    parent: str | None,
+    now: datetime,
+    replaces: str | None = None,
 ) -> Manifest:
     """Write a new version below `root`, then switch `latest` to it.
 
-    `parent` is the version that the caller started from (None: there was none); another one in the meantime is a
-    `ManifestError`, because its changes would be lost. A crash at any point leaves the old `latest` as it was.
+    `parent` is the version that the caller started from. Where there was none, `replaces` is what `latest` named
+    nevertheless: a version that cannot be read. Another one in the meantime is a `ManifestError`, because its changes
+    would be lost. A crash at any point leaves the old `latest` as it was.
     """
     root.mkdir(parents=True, exist_ok=True)
     with _locked(root):
-        current = read_latest(root, kind=kind)
-        found = None if current is None else current.version
-        if found != parent:
-            raise ManifestError(f"{root / LATEST} is {found} by now, not {parent}: train again on top of that one")
         if (root / LATEST).exists() and not (root / LATEST).is_symlink():
             raise ManifestError(f"{root / LATEST} is a folder, not a link to a version: move it aside first")
+        found, expected = latest_version(root), parent if parent is not None else replaces
+        if found != expected:
+            raise ManifestError(f"{root / LATEST} is {found} by now, not {expected}: train again on top of that one")
         _sweep(root)
         version = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
         _write(root, version, kind=kind, body=body, arrays=arrays, parent=parent, now=now)
         _switch(root, version)
+    return read_version(root / version, kind=kind)
+
+
+def activate(root: Path, version: str, *, kind: str) -> Manifest:
+    """Switch `latest` to a version that is there already. Raises `ManifestError` for one that cannot be read."""
+    found = read_named(root, version, kind=kind)
+    with _locked(root):
+        _switch(root, version)
+    return found
+
+
+def read_named(root: Path, version: str, *, kind: str) -> Manifest:
+    """A version by its name. Raises `ManifestError`, with the versions there are, if it is not there."""
+    if version not in (there := versions(root)):
+        raise ManifestError(f"no version {version[:100]!r} in {root}; there are: {', '.join(there) or 'none'}")
     return read_version(root / version, kind=kind)
 
 
@@ -175,7 +232,7 @@ def _write(
     packed = io.BytesIO()
     np.savez(packed, allow_pickle=False, **{key: np.asarray(value) for key, value in arrays.items()})
     entry = {"file": ARRAYS, "sha256": hashlib.sha256(packed.getvalue()).hexdigest()}
-    manifest = {
+    manifest: dict[str, Any] = {
         "schema": SCHEMA,
         "kind": kind,
         "version": version,
@@ -184,6 +241,7 @@ def _write(
         "arrays": entry,
         "body": body,
     }
+    manifest["sha256"] = seal(manifest)
     unfinished = root / f".{version}.unfinished"
     unfinished.mkdir()
     try:

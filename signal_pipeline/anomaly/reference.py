@@ -8,6 +8,7 @@ import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -116,7 +117,7 @@ class Reference:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over all that decides a score; a state belongs to one digest."""
+        """SHA-256 over all that decides a score or an event; a state belongs to one digest."""
         text = json.dumps(
             {
                 "kind": self.kind,
@@ -124,7 +125,8 @@ class Reference:
                 "n_leading": self.shape.n_leading,
                 "threshold": float(self.threshold).hex(),
                 "settled": self.settled,
-                "tuning": asdict(self.tuning),
+                "tuning": _exact(asdict(self.tuning)),
+                "persistence": _exact(asdict(self.persistence)),
             },
             sort_keys=True,
         )
@@ -132,3 +134,8 @@ class Reference:
         for array in (self.scaler.centre, self.scaler.scale, self.shape.white, self.shape.spread):
             digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
         return digest.hexdigest()
+
+
+def _exact(knobs: dict[str, Any]) -> dict[str, Any]:
+    """Every number as a hexadecimal float, so that 2 and 2.0 are one and the same."""
+    return {name: float(x).hex() if isinstance(x, int | float) else x for name, x in knobs.items()}

@@ -16,6 +16,8 @@ from signal_pipeline.anomaly.tuning import Tuning
 
 STATE_SCHEMA: Final = 1
 N_TOP: Final = 5
+MOVED_SHARE: Final = 0.05
+"""Of the features; a single one may have a sensor's reasons to move."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +64,8 @@ class Scores:
 
     `score` float64 (n,) = `t2` + `q`, NaN where a window had too few features (`scored` False: no row, nothing
     learnt); `is_anomaly` score at or above the threshold in force and not `warming`; `top_columns` (n, k) places in
-    `features` of the largest contributions, largest first, and `top_shares` (n, k) their share of all contributions.
+    `features` of the largest contributions, largest first, and `top_shares` (n, k) their share of all contributions;
+    `moved` (n,) how far in sd at least `MOVED_SHARE` of the centres were from the reference after the window.
     """
 
     score: F8
@@ -75,6 +78,7 @@ class Scores:
     features: tuple[str, ...]
     top_columns: I8
     top_shares: F8
+    moved: F8
 
     def top(self, window: int) -> tuple[tuple[str, float], ...]:
         """Names and shares of the features that made the score of one window, the largest first."""
@@ -113,7 +117,7 @@ def score(
     limit = reference.threshold if threshold is None else threshold
     if not limit > 0:
         raise ValueError(f"{threshold=} must be above 0")
-    t2, q, top_columns, top_shares, after = advance(
+    t2, q, top_columns, top_shares, moved, after = advance(
         reference.scaler, reference.shape, reference.tuning, state, values, settled=reference.settled
     )
     total = t2 + q
@@ -122,15 +126,16 @@ def score(
     warming = state.windows + scored.cumsum() <= reference.tuning.warming
     is_anomaly = scored & ~warming & (total >= limit)
     scores = Scores(
-        total, t2, q, scored, warming, is_anomaly, float(limit), reference.scaler.used, top_columns, top_shares
+        total, t2, q, scored, warming, is_anomaly, float(limit), reference.scaler.used, top_columns, top_shares, moved
     )
     return scores, after
 
 
 def advance(
     scaler: Scaler, shape: Shape, tuning: Tuning, state: StreamState, values: F8, *, settled: int = 0
-) -> tuple[F8, F8, I8, F8, StreamState]:
-    """T² (n,), Q (n,), places and shares (n, k) of the largest contributions, and the state after `values`.
+) -> tuple[F8, F8, I8, F8, F8, StreamState]:
+    """T² (n,), Q (n,), places and shares (n, k) of the largest contributions, how far the centres have moved (n,), and
+    the state after `values`.
 
     `settled` is how many windows the centre at 0 stands for: 0 lets the first windows move it at once. No threshold,
     no judgement.
@@ -139,7 +144,7 @@ def advance(
 
     values = scaler.check(values)
     n, d = len(values), len(scaler.columns)
-    t2, q = np.empty(n), np.empty(n)
+    t2, q, moved = np.empty(n), np.empty(n), np.empty(n)
     top_columns, top_shares = np.empty((n, min(N_TOP, d)), dtype=np.int64), np.empty((n, min(N_TOP, d)))
     smoothed, centre = state.smoothed.copy(), state.centre.copy()
     seen = kernel.advance(
@@ -165,5 +170,7 @@ def advance(
         q,
         top_columns,
         top_shares,
+        max(1, ceil(MOVED_SHARE * d)),
+        moved,
     )
-    return t2, q, top_columns, top_shares, StreamState(state.reference, int(seen), smoothed, centre)
+    return t2, q, top_columns, top_shares, moved, StreamState(state.reference, int(seen), smoothed, centre)

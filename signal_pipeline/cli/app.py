@@ -11,12 +11,13 @@ from rich.markup import escape
 from signal_pipeline import __version__
 from signal_pipeline.cli.console import out, say
 from signal_pipeline.cli.database import database_app
+from signal_pipeline.cli.decisions import proposals_app, versions_app
 from signal_pipeline.cli.demo import demo
 from signal_pipeline.cli.dev import dev
 from signal_pipeline.cli.equipment import equipment_app
 from signal_pipeline.cli.files import ingest, simulate
 from signal_pipeline.cli.metrics import metrics
-from signal_pipeline.cli.models import detect, forecast, proposals_app, rescore, train
+from signal_pipeline.cli.models import detect, forecast, rescore, train
 from signal_pipeline.cli.queue import partitions_app, process, retry
 from signal_pipeline.cli.report import report
 from signal_pipeline.cli.setup import warm_up
@@ -63,6 +64,7 @@ app.command()(train)
 app.command()(detect)
 app.command()(rescore)
 app.add_typer(proposals_app, name="proposals")
+app.add_typer(versions_app, name="models")
 app.command()(forecast)
 app.command()(report)
 app.command()(status)

@@ -12,11 +12,10 @@ from signal_pipeline.anomaly.reference import Dropped, Reference
 from signal_pipeline.cli.console import out, print_json, readable_errors
 from signal_pipeline.cli.environment import surroundings
 from signal_pipeline.cli.watch import AsJson
-from signal_pipeline.db.proposals import decide, open_proposals
 from signal_pipeline.errors import SettingsError
 from signal_pipeline.ingest.recorded_at import parse_range
 from signal_pipeline.observability.logs import configure_logging
-from signal_pipeline.processing import models
+from signal_pipeline.processing import models, training
 from signal_pipeline.processing.forecasting import Issued, forecast_due
 from signal_pipeline.processing.worker import Worker, worker_name
 from signal_pipeline.settings import load_settings
@@ -27,7 +26,7 @@ To = Annotated[str | None, typer.Option("--to", help="Windows before this time."
 
 
 @contextmanager
-def _worker() -> Iterator[Worker]:
+def worker_here() -> Iterator[Worker]:
     with readable_errors():
         settings = load_settings()
         configure_logging(settings.app, default_level="ERROR")
@@ -41,21 +40,54 @@ def _worker() -> Iterator[Worker]:
 def train(equipment: Equipment = None, start: From = None, end: To = None, as_json: AsJson = False) -> None:
     """Fit anomaly models on the stored windows of healthy recordings, and make them the latest version.
 
-    From then on every new signal is scored as it passes. References of other equipment are kept.
+    From then on every new signal is scored as it passes. References of other equipment are kept, and so are their
+    streams; where the settings compute other features now, they are dropped, and named.
     """
-    with _worker() as worker:
+    with worker_here() as worker:
         since, until = parse_range(start, end)
-        trained = models.train(worker, equipment=equipment or None, start=since, end=until)
+        trained = training.train(worker, equipment=equipment or None, start=since, end=until)
+    show_trained(trained, as_json=as_json)
+
+
+def show_trained(trained: training.Trained, *, as_json: bool = False) -> None:
+    """The new version, and a paragraph for each equipment that was trained."""
     version = trained.models.version
     if as_json:
-        print_json({"version": version, "windows": trained.windows, "refused": trained.refused})
+        told = {"windows": trained.windows, "left_out": trained.left_out, "refused": trained.refused}
+        print_json({"version": version} | told | {"notes": trained.notes, "references": _thresholds(trained)})
         return
     out.print(f"model {version} is the latest")
     for name, n in trained.windows.items():
-        out.print(f"  {name}: {trained.refused.get(name) or f'{n} windows'}", markup=False)
+        out.print(f"  {name}: {trained.refused.get(name) or f'{n} windows'}", markup=False, soft_wrap=True)
         reference = trained.models.references.get((name, "stream"))
         if reference is not None and name not in trained.refused:
-            out.print(*[f"    {line}" for line in advice(reference)], sep="\n", markup=False)
+            lines = [calibrated(reference), *advice(reference)]
+            if left := trained.left_out.get(name):
+                lines.append(f"{left} more windows of this range were left out, evenly over the recordings")
+            out.print(*[f"    {line}" for line in lines], sep="\n", markup=False, soft_wrap=True)
+    for name, why in trained.refused.items():
+        if name not in trained.windows:
+            out.print(f"  {name}: {why}", markup=False, soft_wrap=True)
+    for note in trained.notes:
+        out.print(f"  {note}", markup=False, soft_wrap=True)
+
+
+def _thresholds(trained: training.Trained) -> dict[str, Any]:
+    """What was calibrated for each equipment that was trained, and each kind of model."""
+    found: dict[str, Any] = {}
+    for (name, kind), reference in trained.models.references.items():
+        if name in trained.windows and name not in trained.refused:
+            found.setdefault(name, {})[kind] = asdict(reference.calibration)
+    return found
+
+
+def calibrated(reference: Reference) -> str:
+    """The threshold, and the false events that were asked for and that came where it was calibrated."""
+    told = reference.calibration
+    return (
+        f"threshold {told.threshold:.1f}; false events in 1000 windows: asked {told.target_false_events_per_1000:g}, "
+        f"seen {told.achieved_false_events_per_1000:.2f}"
+    )
 
 
 def advice(reference: Reference) -> list[str]:
@@ -80,7 +112,7 @@ def advice(reference: Reference) -> list[str]:
 
 def detect(equipment: Equipment = None, start: From = None, end: To = None, as_json: AsJson = False) -> None:
     """Score stored windows that the `stats` model has not scored yet, outside the stream."""
-    with _worker() as worker:
+    with worker_here() as worker:
         since, until = parse_range(start, end)
         found = models.detect(worker, equipment=equipment or None, start=since, end=until)
     _show(found, as_json=as_json)
@@ -88,17 +120,18 @@ def detect(equipment: Equipment = None, start: From = None, end: To = None, as_j
 
 def rescore(
     equipment: Annotated[list[str], typer.Option("--equipment", help="Whose stream; may be repeated.")],
+    model_version: Annotated[str | None, typer.Option(help="Under this version; default: the latest.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replay an equipment's stored windows in time order under the latest model: late recordings find their place."""
-    with _worker() as worker:
-        found = models.rescore(worker, equipment=equipment)
+    """Replay an equipment's stored windows in time order under a model: late recordings find their place."""
+    with worker_here() as worker:
+        found = models.rescore(worker, equipment=equipment, version=model_version)
     _show(found, as_json=as_json)
 
 
 def forecast(equipment: Equipment = None, as_json: AsJson = False) -> None:
     """Forecast the hourly RMS of all equipment with new hours, a day ahead."""
-    with _worker() as worker:
+    with worker_here() as worker:
         found = forecast_due(worker, equipment=equipment or None)
     if as_json:
         print_json({name: {"issued": list(one.issued), "refused": one.refused} for name, one in found.items()})
@@ -118,44 +151,9 @@ def issued(one: Issued) -> str:
     return "; ".join(parts + [f"no forecast of {', '.join(names)}: {why}" for why, names in reasons.items()])
 
 
-proposals_app = typer.Typer(no_args_is_help=True, help="New references that drifted motors propose.")
-
-
-@proposals_app.command("list")
-def list_proposals(as_json: AsJson = False) -> None:
-    """What waits for a decision."""
-    with _worker() as worker, worker.engine.connect() as conn:
-        waiting = open_proposals(conn)
-    if as_json:
-        print_json([asdict(one) for one in waiting])
-        return
-    for one in waiting:
-        moved = ", ".join(f"{name} {shift:+.1f} sd" for name, shift in one.evidence["largest"][:3])
-        out.print(f"{one.id}  {one.equipment}: {moved}, over {one.evidence['windows']} windows", markup=False)
-    if not waiting:
-        out.print("no motor has drifted")
-
-
-@proposals_app.command("accept")
-def accept_proposal(proposal: int) -> None:
-    """The motor is healthy as it is now: train its reference on its latest windows."""
-    with _worker() as worker:
-        trained = models.accept(worker, proposal)
-    out.print(f"model {trained.models.version} is the latest")
-
-
-@proposals_app.command("dismiss")
-def dismiss_proposal(proposal: int) -> None:
-    """The motor is not healthy, or the old reference shall stand."""
-    with _worker() as worker, worker.engine.begin() as conn:
-        decide(conn, proposal, accepted=False)
-    out.print(f"proposal {proposal} is dismissed")
-
-
 def _show(found: dict[str, models.Rescored], *, as_json: bool) -> None:
     if as_json:
-        rows: dict[str, Any] = {n: {"windows": r.windows, "anomalies": r.anomalies} for n, r in found.items()}
-        print_json(rows)
+        print_json({name: asdict(one) for name, one in found.items()})
         return
     for name, one in found.items():
-        out.print(f"{name}: {one.windows} windows scored, {one.anomalies} anomalous", markup=False)
+        out.print(f"{name}: {one}", markup=False, soft_wrap=True)

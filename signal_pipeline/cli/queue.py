@@ -10,7 +10,7 @@ import typer
 
 from signal_pipeline.cli.console import err, fail, out, print_json, readable_errors
 from signal_pipeline.cli.environment import surroundings
-from signal_pipeline.cli.watch import AsJson, status_table
+from signal_pipeline.cli.watch import AsJson, models_of, status_table
 from signal_pipeline.db.claims import retry_failed
 from signal_pipeline.domain import FailureReason
 from signal_pipeline.observability.logs import configure_logging
@@ -34,11 +34,14 @@ def process(
 
             processed = drain_queue(here, wait=wait, on_batch=lambda n: err.print(f"{n} signals done"))
             found = read_status(here.engine)
+        refused = {kind: model.refused for kind, model in models_of(settings).items() if model and model.refused}
     if as_json:
-        print_json({"processed": processed} | found.as_dict())
+        print_json({"processed": processed} | found.as_dict() | {"models_refused": refused})
     else:
         out.print(f"{processed} signals went through this process")
         out.print(status_table(found))
+    for kind, why in refused.items():
+        err.print(f"nothing came of model {kind}, which is refused: {why}", markup=False, soft_wrap=True)
 
 
 def retry(

@@ -18,7 +18,7 @@ from signal_pipeline.observability.health import Check, check_health
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.observability.models_in_use import ModelInUse, models_in_use
 from signal_pipeline.observability.status import FailedSignal, PipelineStatus, read_failures, read_status
-from signal_pipeline.settings import load_settings
+from signal_pipeline.settings import Settings, load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")]
 
@@ -41,13 +41,20 @@ def status(as_json: AsJson = False) -> None:
         with surroundings(settings, create=False) as here:
             found = read_status(here.engine)
             failed = [] if as_json else read_failures(here.engine, limit=FAILURES_SHOWN)
-        models = models_in_use(settings.models.models_dir)
+        models = models_of(settings)
     if as_json:
         print_json(found.as_dict() | {"models": {kind: one and one.as_dict() for kind, one in models.items()}})
         return
     out.print(status_table(found, models))
     if failed:
         out.print(failures_table(failed))
+
+
+def models_of(settings: Settings) -> dict[str, ModelInUse | None]:
+    """The models that a worker with these settings would use, and why it would refuse them."""
+    from signal_pipeline.processing.signal_work import current_version
+
+    return models_in_use(settings.models.models_dir, feature_version=current_version(settings.features))
 
 
 def failures_table(failed: Sequence[FailedSignal]) -> RenderableType:
@@ -97,7 +104,7 @@ def status_table(found: PipelineStatus, models: Mapping[str, ModelInUse | None] 
 def _model(model: ModelInUse | None) -> str:
     if model is None:
         return "none"
-    return escape(model.version if model.version is not None else f"refused: {model.refused}")
+    return escape(str(model.version) if model.refused is None else f"refused: {model.refused}")
 
 
 def health(as_json: AsJson = False) -> None:

@@ -1,4 +1,4 @@
-"""Stored windows of an equipment over a range of time: what models are trained on, and what is scored afterwards.
+"""Stored windows of an equipment over a range of time, in stream order: what is scored afterwards, or again.
 
 Unlike `streams`, nothing here has to wait for anything: all of it is final.
 """
@@ -66,13 +66,6 @@ FORGET = (
 ANOMALIES = text("""
     SELECT count(*) FROM anomaly_scores
     WHERE equipment_id = :equipment_id AND model_kind = :model_kind AND model_version = :model_version AND is_anomaly
-""")
-
-
-FIRST_OF_LAST = text("""
-    SELECT min(window_start) FROM (
-        SELECT f.window_start FROM features AS f JOIN equipment AS e ON e.id = f.equipment_id
-        WHERE e.name = :name ORDER BY f.window_start DESC LIMIT :n) AS last
 """)
 
 
@@ -147,11 +140,6 @@ def _read(
     rows = conn.execute(statement, parameters | where).all()
     values = np.array([row[3:] for row in rows], dtype=np.float64).reshape(len(rows), len(wanted.columns))
     return Windows(tuple(r[0] for r in rows), tuple(r[1] for r in rows), tuple(r[2] for r in rows), values)
-
-
-def first_of_last(conn: Connection, equipment: str, n: int) -> datetime | None:
-    """When the last `n` stored windows of an equipment begin; None if there are none."""
-    return conn.execute(FIRST_OF_LAST, {"name": equipment, "n": n}).scalar_one()  # type: ignore[no-any-return]
 
 
 def count_anomalies(conn: Connection, key: StreamKey) -> int:

@@ -76,11 +76,11 @@ RECOMPUTED = text(f"""
 """)  # noqa: S608  column names are ours
 
 STREAMS = text("""
-    SELECT e.name, CAST(s.state ->> 'windows' AS bigint) AS windows,
+    SELECT e.name, s.model_version, CAST(s.state ->> 'windows' AS bigint) AS windows,
            (SELECT count(*) FROM anomaly_events AS v WHERE v.equipment_id = s.equipment_id
               AND v.model_kind = s.model_kind AND v.model_version = s.model_version) AS events
     FROM anomaly_states AS s JOIN equipment AS e ON e.id = s.equipment_id
-    WHERE s.model_kind = 'stream' AND s.model_version = :version ORDER BY e.name
+    WHERE s.model_kind = 'stream' ORDER BY e.name, s.model_version
 """)
 
 
@@ -108,6 +108,7 @@ class StreamRecord:
     """What a model's stream has seen of one equipment: windows learnt, events raised."""
 
     equipment: str
+    version: str
     windows: int
     events: int
 
@@ -134,6 +135,6 @@ def recompute_some_hours(conn: Connection) -> Recomputed:
     return Recomputed(len(found), [(row.name, row.hour_start) for row in found if not row.same])
 
 
-def stream_records(conn: Connection, version: str) -> list[StreamRecord]:
-    """Each equipment's stream under model `version`."""
-    return [StreamRecord(row.name, row.windows, row.events) for row in conn.execute(STREAMS, {"version": version})]
+def stream_records(conn: Connection) -> list[StreamRecord]:
+    """The streams of each equipment, one for every version whose reference has scored it."""
+    return [StreamRecord(row.name, row.model_version, row.windows, row.events) for row in conn.execute(STREAMS)]

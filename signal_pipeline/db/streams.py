@@ -44,7 +44,8 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class StoredState:
-    """A stream's row: the model's and the event tracker's state as JSON, and the manifest that they belong to."""
+    """A stream's row: the model's state, what the rules for events and drift remember, both as JSON; and the manifest
+    under which it began."""
 
     manifest_hash: str
     state: dict[str, Any]
@@ -110,9 +111,35 @@ BARRIER = text("""
       AND (meta -> 'features' ->> 'version') IS DISTINCT FROM :feature_version
 """)
 
+# Where the stream that another version's reference moved came to: what lies behind that was left to its successor.
+PREDECESSOR = text("""
+    SELECT last_window_start, last_raw_id FROM anomaly_states
+    WHERE equipment_id = :equipment_id AND model_kind = :model_kind AND model_version <> :model_version
+      AND last_window_start IS NOT NULL
+    ORDER BY updated_at DESC LIMIT 1
+""")
+
+# Only the version in use goes on: an event of another would stay open for ever.
+CLOSE_OTHERS = text("""
+    UPDATE anomaly_events SET is_open = false
+    WHERE equipment_id = :equipment_id AND is_open AND model_kind = :model_kind
+      AND model_version <> :model_version
+""")
+
+CLOSE = text("""
+    UPDATE anomaly_events SET is_open = false
+    WHERE equipment_id = :equipment_id AND is_open AND model_kind = :model_kind AND model_version = :model_version
+""")
+
+OPEN_STREAMS = text("""
+    SELECT DISTINCT v.equipment_id, e.name, v.model_kind, v.model_version
+    FROM anomaly_events AS v JOIN equipment AS e ON e.id = v.equipment_id
+    WHERE v.is_open ORDER BY v.equipment_id, v.model_kind, v.model_version
+""")
+
 # A window of the future, which an earlier version may have stored, would make everything that comes until then late.
-# Signals that were finished before the model existed are not of its stream (`detect` scores them), except those that
-# this batch was asked to score.
+# Signals that were finished before the reference existed are not of its stream (`detect` scores them), except those
+# that this batch was asked to score, and those that waited in the stream before for an earlier recording.
 # The equipment is the same on both sides; said twice, a motor's signals are found by their index, too.
 _WINDOWS = """
     SELECT f.id, f.raw_id, f.window_start, {columns}
@@ -127,7 +154,8 @@ _NEXT = """
      OR (f.window_start >= :after
          AND (f.window_start, f.raw_id) > (CAST(:after AS timestamptz), CAST(:after_id AS uuid))))
     AND (CAST(:barrier AS timestamptz) IS NULL OR f.window_start < :barrier) AND f.window_start <= now() + :ahead
-    AND (r.finalized_at IS NULL OR r.finalized_at >= :since OR f.raw_id = ANY(:ids))
+    AND (r.finalized_at IS NULL OR r.finalized_at >= :since OR f.raw_id = ANY(:ids)
+         OR (f.window_start, f.raw_id) > (CAST(:waited AS timestamptz), CAST(:waited_id AS uuid)))
 """
 _LATE = """
     f.raw_id = :raw_id AND (f.window_start, f.raw_id) <= (CAST(:after AS timestamptz), CAST(:after_id AS uuid))
@@ -173,6 +201,29 @@ def read_state(conn: Connection, key: StreamKey) -> StoredState | None:
     return StoredState(row.manifest_hash, row.state, row.tracker, position)
 
 
+def predecessor(conn: Connection, key: StreamKey) -> Position | None:
+    """How far the equipment's stream came under the version that moved it before this one; None if none did."""
+    row = conn.execute(PREDECESSOR, key.as_dict()).one_or_none()
+    return None if row is None else Position(row.last_window_start, row.last_raw_id)
+
+
+def close_other_events(conn: Connection, key: StreamKey) -> None:
+    """End what versions other than the key's have left open. The caller holds the stream's lock."""
+    conn.execute(CLOSE_OTHERS, key.as_dict())
+
+
+def close_events(conn: Connection, key: StreamKey) -> None:
+    """End what the stream has left open, because nothing moves it any more. The caller holds its lock."""
+    conn.execute(CLOSE, key.as_dict())
+
+
+def open_streams(conn: Connection) -> list[tuple[str, StreamKey]]:
+    """The streams that have an open event, each with its equipment's name."""
+    return [
+        (row.name, StreamKey(row.equipment_id, row.model_kind, row.model_version)) for row in conn.execute(OPEN_STREAMS)
+    ]
+
+
 def write_state(conn: Connection, key: StreamKey, state: StoredState) -> None:
     """Move the stream. The caller holds its lock."""
     at = state.position
@@ -204,15 +255,22 @@ def next_windows(
     after: Position | None,
     barrier: datetime | None,
     since: datetime,
+    waited: Position | None,
     limit: int,
 ) -> Windows:
-    """Up to `limit` windows that the stream has to learn next, in order."""
+    """Up to `limit` windows that the stream has to learn next, in order.
+
+    They are of signals that were finished from `since` on; and all that lie behind `waited`, where the stream's
+    predecessor came to.
+    """
     where = {
         "after": None if after is None else after.window_start,
         "after_id": None if after is None else after.raw_id,
         "barrier": barrier,
         "since": since,
         "ahead": MAX_AHEAD,
+        "waited": None if waited is None else waited.window_start,
+        "waited_id": None if waited is None else waited.raw_id,
     }
     return _windows(conn, key, wanted, which=_NEXT, parameters=where | {"limit": limit})
 

@@ -176,9 +176,10 @@ def alarms_are_as_rare_as_asked(conn: Connection, worker: Worker) -> AssetCheckR
     if models is None:
         return AssetCheckResult(passed=True, severity=WARN, metadata={"streams": 0, "reason": "no_manifest"})
     over: dict[str, str] = {}
-    records = [(one, models.reference(one.equipment)) for one in quality.stream_records(conn, models.version)]
+    found = [(one, models.chosen(one.equipment)) for one in quality.stream_records(conn)]
+    records = [(one, c.reference) for one, c in found if c is not None and c.origin.version == one.version]
     for one, reference in records:
-        if reference is not None:
+        if one.windows:
             asked = reference.calibration.target_false_events_per_1000
             if chance_of(one.events, expected=asked * one.windows / 1000) < IMPROBABLE:
                 realised = 1000 * one.events / one.windows

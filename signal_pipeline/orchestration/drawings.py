@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signal_pipeline.anomaly import stream
-from signal_pipeline.anomaly.models import FLEET, Models
+from signal_pipeline.anomaly.models import Models
 from signal_pipeline.db import pictured
 from signal_pipeline.db.forecasts import QUANTITIES
 from signal_pipeline.db.history import Range, find_equipment, read_windows
@@ -182,7 +182,7 @@ def draw_healthy(
     with worker.engine.connect() as conn:
         ids = find_equipment(conn, list(equipment)[:EQUIPMENT_SHOWN])
         for name, equipment_id in ids.items():
-            reference = models.references.get((name, "stream")) or models.references.get((FLEET, "stream"))
+            reference = models.reference(name)
             wanted = Range(models.features, models.feature_version, start, end)
             windows = read_windows(conn, equipment_id, wanted, limit=TRAINING_WINDOWS)
             if reference is None or not len(windows):

@@ -6,6 +6,7 @@ healthy is for a person to say.
 
 from datetime import datetime
 from time import perf_counter
+from typing import Any
 
 from dagster import (
     AssetCheckExecutionContext,
@@ -31,6 +32,7 @@ from signal_pipeline.orchestration.columns import page, table_metadata
 from signal_pipeline.orchestration.plots import forecast_pictures, model_picture
 from signal_pipeline.processing import models
 from signal_pipeline.processing.forecasting import forecast_due
+from signal_pipeline.processing.training import train
 from signal_pipeline.processing.worker import Worker
 
 
@@ -58,9 +60,10 @@ class RangeConfig(Config):
 
 
 class RescoreConfig(Config):
-    """Whose streams are replayed."""
+    """Whose streams are replayed, and under which model."""
 
     equipment: list[str] = Field(description="names")
+    model_version: str = Field(default="", description="a version below MODELS_DIR; empty: the latest")
 
 
 @asset(
@@ -69,8 +72,8 @@ class RescoreConfig(Config):
     kinds={"numpy"},
     owners=["team:signal-pipeline"],
     required_resource_keys={"worker"},
-    description="The anomaly model that scores new signals: a reference for each equipment and a fleet default, fitted "
-    "on the stored windows of recordings that a person calls healthy.",
+    description="The anomaly model that scores new signals: a reference for each equipment, and a default of two "
+    "or more together, fitted on the stored windows of recordings that a person calls healthy.",
     code_version=str(STATE_SCHEMA),
     metadata={"docs": page("docs/models.md"), "place": "MODELS_DIR/anomaly_detection/latest"},
 )
@@ -78,14 +81,25 @@ def anomaly_model(context: AssetExecutionContext, config: RangeConfig) -> Materi
     worker: Worker = context.resources.worker
     times, began = config.times(), perf_counter()
     try:
-        trained = models.train(worker, equipment=config.names, **times)
+        trained = train(worker, equipment=config.names, **times)
     except (ManifestError, ValueError) as error:
         raise Failure(str(error), allow_retries=False) from error
     return MaterializeResult(
         metadata={
             "version": trained.models.version,
             "windows": trained.windows,
+            "left_out": trained.left_out,
             "refused": trained.refused,
+            "notes": trained.notes,
+            "thresholds": {
+                name or "(fleet)": {
+                    "threshold": reference.threshold,
+                    "false_events_per_1000_asked": reference.calibration.target_false_events_per_1000,
+                    "false_events_per_1000_achieved": reference.calibration.achieved_false_events_per_1000,
+                }
+                for (name, kind), reference in trained.models.references.items()
+                if kind == "stream"
+            },
             "parent": trained.models.parent or "none",
             "seconds": round(perf_counter() - began, 3),
             **model_picture(worker, trained.models, list(trained.windows), **times),
@@ -156,21 +170,26 @@ def detected_anomalies(context: AssetExecutionContext, config: RangeConfig) -> M
         metadata={
             "windows": sum(one.windows for one in found.values()),
             "anomalous": sum(one.anomalies for one in found.values()),
-            "equipment": {name: {"windows": one.windows, "anomalous": one.anomalies} for name, one in found.items()},
+            "equipment": {name: _passed(one) for name, one in found.items()},
             "seconds": round(perf_counter() - began, 3),
         }
     )
 
 
-@op(required_resource_keys={"worker"}, description="Replays stored windows in time order under the latest model.")
+def _passed(one: models.Rescored) -> dict[str, Any]:
+    counts: dict[str, Any] = {"windows": one.windows, "anomalous": one.anomalies}
+    return counts if one.refused is None else counts | {"refused": one.refused}
+
+
+@op(required_resource_keys={"worker"}, description="Replays stored windows in time order under a model.")
 def rescore_op(context: OpExecutionContext, config: RescoreConfig) -> None:
     try:
-        found = models.rescore(context.resources.worker, equipment=config.equipment)
+        found = models.rescore(
+            context.resources.worker, equipment=config.equipment, version=config.model_version or None
+        )
     except (ManifestError, ValueError) as error:
         raise Failure(str(error), allow_retries=False) from error
-    context.add_output_metadata(
-        {name: f"{one.windows} windows, {one.anomalies} anomalous" for name, one in found.items()}
-    )
+    context.add_output_metadata({name: str(one) for name, one in found.items()})
 
 
 @job(description="Gives late recordings their place: an equipment's stream is replayed from the beginning.")

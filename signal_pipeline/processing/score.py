@@ -8,7 +8,6 @@ is (`anomaly`), and the stream's rows (`db.streams`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -19,15 +18,15 @@ from sqlalchemy import text
 from structlog.contextvars import bound_contextvars
 
 from signal_pipeline.anomaly.models import Models, load_latest
-from signal_pipeline.anomaly.reference import Reference
 from signal_pipeline.db import claims, counters
 from signal_pipeline.db.streams import (
-    StreamKey,
     Wanted,
+    close_other_events,
     late_signals,
     late_windows,
     lock_stream,
     next_windows,
+    predecessor,
     read_barrier,
     read_state,
 )
@@ -35,7 +34,7 @@ from signal_pipeline.domain import Stage
 from signal_pipeline.errors import ManifestError
 from signal_pipeline.processing.batch import Batch, Outcome, Outcomes
 from signal_pipeline.processing.signal_work import current_version
-from signal_pipeline.processing.streams import Stream, fresh_state, learn, score_late
+from signal_pipeline.processing.streams import Stream, fresh_state, learn, score_late, stream_of
 from signal_pipeline.processing.worker import Worker, retrying
 
 log = structlog.get_logger(__name__)
@@ -51,9 +50,10 @@ EQUIPMENT = text("""
 """)
 
 SCORED = text("""
-    SELECT s.raw_id, count(*) AS scored, count(*) FILTER (WHERE s.is_anomaly) AS anomalies, max(s.score) AS highest
+    SELECT s.raw_id, s.model_version, count(*) AS scored, count(*) FILTER (WHERE s.is_anomaly) AS anomalies,
+           max(s.score) AS highest
     FROM anomaly_scores AS s
-    WHERE s.raw_id = ANY(:ids) AND s.model_kind = 'stream' AND s.model_version = :version GROUP BY s.raw_id
+    WHERE s.raw_id = ANY(:ids) AND s.model_kind = 'stream' GROUP BY s.raw_id, s.model_version
 """)
 
 
@@ -84,18 +84,28 @@ def score_batch(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> Out
         log.warning("manifest.refused", model=models.version, trained_on=models.feature_version, computed=version)
         return _quiet(signal_ids, "manifest_of_other_features")
     begun: list[UUID] = []
+    told: dict[UUID, dict[str, Any]] = {}
     for equipment in _equipment(worker, batch, signal_ids):
-        reference = models.reference(equipment.name)
-        if reference is None:
-            continue
-        _count_attempt(worker, batch, equipment, begun)
-        try:
-            with bound_contextvars(equipment=equipment.name):
-                while retrying(partial(_drain, worker, batch, models, equipment, reference)):
-                    pass
-        except ManifestError as error:
-            log.warning("manifest.refused", equipment=equipment.name, error=str(error))
-    return _told(worker, models, signal_ids)
+        chosen, reason = models.chosen(equipment.name), "no_reference"
+        if chosen is not None:
+            _count_attempt(worker, batch, equipment, begun)
+            one = stream_of(equipment.id, "stream", chosen, worker.settings)
+            reason = _move(worker, batch, models, equipment, one)
+        version = models.version if chosen is None else chosen.origin.version
+        told |= {i: {"scored": 0, "reason": reason, "model_version": version} for i in equipment.alive}
+    return _told(worker, told)
+
+
+def _move(worker: Worker, batch: Batch, models: Models, equipment: _Equipment, one: Stream) -> str:
+    """Drain a stream; returns why a signal of the equipment may have no score nevertheless."""
+    try:
+        with bound_contextvars(equipment=equipment.name):
+            while retrying(partial(_drain, worker, batch, models, equipment, one)):
+                pass
+    except ManifestError as error:
+        log.warning("manifest.refused", equipment=equipment.name, error=str(error))
+        return "stream_of_another_reference"
+    return "waiting_for_an_earlier_recording"
 
 
 def _count_attempt(worker: Worker, batch: Batch, equipment: _Equipment, begun: list[UUID]) -> None:
@@ -122,38 +132,38 @@ def _equipment(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> list
     return [_Equipment(r.equipment_id, r.name, tuple(r.ids), tuple(i for i in r.ids if i in alive)) for r in rows]
 
 
-def _told(worker: Worker, models: Models, signal_ids: Sequence[UUID]) -> Outcomes:
-    """What people see of each signal; one without scores waits for an earlier recording."""
+def _told(worker: Worker, unscored: dict[UUID, dict[str, Any]]) -> Outcomes:
+    """What people see of each signal: its scores under the version in use, or what is said where it has none."""
 
     def read() -> Sequence[Any]:
         with worker.engine.connect() as conn:
-            return conn.execute(SCORED, {"ids": list(signal_ids), "version": models.version}).all()
+            return conn.execute(SCORED, {"ids": list(unscored)}).all()
 
-    found = {row.raw_id: row for row in retrying(read)}
+    found = {(row.raw_id, row.model_version): row for row in retrying(read)}
     outcomes = Outcomes()
-    for i in signal_ids:
-        row = found.get(i)
-        details: dict[str, Any] = {"scored": 0, "reason": "no_reference_or_waiting"}
+    for i, details in unscored.items():
+        row = found.get((i, details["model_version"]))
         if row is not None:
-            details = {"scored": row.scored, "anomalies": row.anomalies, "highest_score": row.highest}
-        outcomes.done[i] = Outcome(details | {"model_version": models.version})
+            scores = {"scored": row.scored, "anomalies": row.anomalies, "highest_score": row.highest}
+            outcomes.done[i] = Outcome(scores | {"model_version": row.model_version})
+        else:
+            outcomes.done[i] = Outcome(details)
     return outcomes
 
 
-def _drain(worker: Worker, batch: Batch, models: Models, equipment: _Equipment, reference: Reference) -> bool:
+def _drain(worker: Worker, batch: Batch, models: Models, equipment: _Equipment, one: Stream) -> bool:
     """Move the equipment's stream by one transaction; returns whether there may be more to do."""
-    key = StreamKey(equipment.id, "stream", models.version)
-    settings = worker.settings
-    one = Stream(key, reference, settings.models.anomaly_threshold, timedelta(milliseconds=settings.features.window_ms))
+    key = one.key
     wanted = Wanted(models.features, models.feature_version, equipment.ours)
     began = perf_counter()
     with worker.engine.begin() as conn:
         claims.fence(conn, batch.token, equipment.alive)
         lock_stream(conn, key)
-        stored = read_state(conn, key) or fresh_state(models, reference)
-        if stored.manifest_hash != models.hash:
+        close_other_events(conn, key)
+        stored = read_state(conn, key) or fresh_state(models, one.reference)
+        if stored.state["reference"] != one.reference.digest:
             raise ManifestError(
-                f"the stream of {equipment.name} was begun under another manifest of version {models.version}; "
+                f"the stream of {equipment.name} was begun under another reference of version {key.version}; "
                 f"`signal-pipeline rescore --equipment {equipment.name}` begins it anew"
             )
         if stored.position is not None:  # before anything more is learnt: what is late is scored from where this stands
@@ -167,7 +177,8 @@ def _drain(worker: Worker, batch: Batch, models: Models, equipment: _Equipment, 
             wanted,
             after=stored.position,
             barrier=barrier,
-            since=models.created_at,
+            since=one.since,
+            waited=predecessor(conn, key),
             limit=WINDOWS_A_TRANSACTION,
         )
         learn(conn, one, stored, windows)

@@ -18,7 +18,7 @@ import pytest
 from signal_pipeline.anomaly import models
 from signal_pipeline.anomaly.feature_set import DEFAULT_FEATURES, features_hash
 from signal_pipeline.anomaly.fitting import fit
-from signal_pipeline.anomaly.manifest import publish, read_latest
+from signal_pipeline.anomaly.manifest import publish, read_latest, seal
 from signal_pipeline.anomaly.reference import Reference
 from signal_pipeline.anomaly.stream import score, start
 from signal_pipeline.catalogue import COLUMNS
@@ -109,10 +109,17 @@ def _full_disk(_descriptor: int) -> None:
     raise OSError(28, "No space left on device")
 
 
-def _rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def _rewrite(folder: Path, change: Callable[[dict[str, Any]], None], *, sealed: bool = True) -> None:
+    """Change a manifest; `sealed`, by somebody who computes its checksum again."""
     found = json.loads((folder / "manifest.json").read_text())
     change(found)
+    if sealed and not has_infinite(found):
+        found["sha256"] = seal(found)
     (folder / "manifest.json").write_text(json.dumps(found))
+
+
+def has_infinite(found: Any) -> bool:
+    return "Infinity" in json.dumps(found)
 
 
 def _npz(folder: Path, content: bytes) -> None:
@@ -236,6 +243,11 @@ def test_training_one_equipment_keeps_the_others(tmp_path: Path) -> None:
     assert set(second.references) == {("pump", "stream"), ("fan", "stream")}
     assert second.references["pump", "stream"].digest == first.references["pump", "stream"].digest
     assert second.parent == first.version
+    assert second.origins["pump", "stream"].version == first.version
+    assert second.origins["fan", "stream"].version == second.version
+    third = train(second, "pump", 3)
+    assert third.origins["pump", "stream"].version == third.version
+    assert train(third, "pump", 3).origins["pump", "stream"].version == third.version
 
 
 def test_a_reference_that_was_changed_is_refused(tmp_path: Path) -> None:
@@ -251,6 +263,82 @@ def test_a_reference_that_was_changed_is_refused(tmp_path: Path) -> None:
     folder = (tmp_path / models.FOLDER / "latest").resolve()
     _rewrite(folder, lambda m: m["body"]["references"][0]["calibration"].update(threshold=0.001))
     with pytest.raises(ManifestError, match="was changed"):
+        models.load_latest(tmp_path)
+
+
+def two_references(tmp_path: Path) -> Path:
+    """The folder of a version with references of two motors."""
+    models.publish_models(
+        tmp_path,
+        references={("fan", "stream"): reference(1), ("pump", "stream"): reference(2)},
+        features=FEATURES,
+        feature_version="v1",
+        parent=None,
+        training={},
+        now=NOW,
+    )
+    return (tmp_path / models.FOLDER / "latest").resolve()
+
+
+def _swap_names(manifest: dict[str, Any]) -> None:
+    first, second = manifest["body"]["references"]
+    first["equipment"], second["equipment"] = second["equipment"], first["equipment"]
+
+
+def _first(manifest: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = manifest["body"]["references"][0]
+    return found
+
+
+CHANGES: dict[str, Callable[[dict[str, Any]], None]] = {
+    "persistence": lambda m: _first(m)["persistence"].update(k=1, n=1),
+    "names swapped": _swap_names,
+    "version": lambda m: m.update(version="20990101T000000Z-00000000"),
+    "created_at": lambda m: m.update(created_at="2030-01-01T00:00:00+00:00"),
+    "parent": lambda m: m.update(parent="another"),
+    "feature_version": lambda m: m["body"].update(feature_version="v2"),
+    "recordings": lambda m: _first(m)["recordings"].pop(),
+    "achieved rate": lambda m: _first(m)["calibration"].update(achieved_false_events_per_1000=0.123),
+    "training": lambda m: m["body"]["training"].update(equipment=["another"]),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_by_hand_is_found_wherever_it_is(tmp_path: Path, name: str) -> None:
+    _rewrite(two_references(tmp_path), CHANGES[name], sealed=False)
+    with pytest.raises(ManifestError, match="was changed"):
+        models.load_latest(tmp_path)
+
+
+def test_another_layout_of_the_same_words_is_no_change(tmp_path: Path) -> None:
+    path = two_references(tmp_path) / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True, indent=4))
+    assert models.load_latest(tmp_path) is not None
+
+
+FORGERIES: dict[str, Callable[[dict[str, Any]], None]] = {
+    "endless windows": lambda m: _first(m).update(n_windows=float("inf")),
+    "endless directions": lambda m: _first(m).update(n_leading=float("inf")),
+    "a count with a point": lambda m: _first(m)["persistence"].update(n=5.0),
+    "a count of true": lambda m: _first(m)["persistence"].update(k=True),
+    "an endless gap": lambda m: _first(m)["persistence"].update(max_gap_hours=1e300),
+    "more windows than there are": lambda m: _first(m).update(n_windows=10**30),
+    "a threshold below 0": lambda m: _first(m)["calibration"].update(threshold=-1.0),
+    "a number as text": lambda m: _first(m)["tuning"].update(smoothing="0.1"),
+    "an unknown knob": lambda m: _first(m)["tuning"].update(more=1),
+    "other persistence": lambda m: _first(m)["persistence"].update(k=1, n=1),
+    "no recordings": lambda m: _first(m).update(recordings=[]),
+    "an origin without a time": lambda m: _first(m).update(origin={"version": "a", "created_at": "soon"}),
+    "a name twice": lambda m: _first(m).update(equipment="pump"),
+    "a name of no text": lambda m: _first(m).update(equipment=[1]),
+    "a moved manifest": lambda m: m.update(version="20990101T000000Z-00000000"),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_what_cannot_be_is_refused_though_its_checksum_fits(tmp_path: Path, name: str) -> None:
+    _rewrite(two_references(tmp_path), FORGERIES[name])
+    with pytest.raises(ManifestError):
         models.load_latest(tmp_path)
 
 

@@ -19,7 +19,7 @@ from signal_pipeline.cli.files import load_and_tell, load_options
 from signal_pipeline.cli.server import dagster_server
 from signal_pipeline.db.diagnostics import store_plates
 from signal_pipeline.db.engine import create_engine
-from signal_pipeline.processing.models import train
+from signal_pipeline.processing.training import train
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import AppSettings, DatabaseSettings, ModelSettings, Settings, ViewSettings
 from signal_pipeline.synthetic import write_fleet

@@ -13,6 +13,7 @@ from signal_pipeline.ingest.loader import LoadOptions, load_files
 from signal_pipeline.processing import models
 from signal_pipeline.processing.batch import Batch
 from signal_pipeline.processing.run import run_batch
+from signal_pipeline.processing.training import train
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.report import build_report
 from signal_pipeline.settings import IngestSettings, ModelSettings, Settings
@@ -38,7 +39,7 @@ def fan(engine: Engine, tmp_path: Path) -> str:
     list(load_files(engine, [tmp_path / "data"], options=options, settings=settings.ingest, features=settings.features))
     (claim,) = claim_pending(engine, settings=settings.claims, claimed_by="test").claims
     run_batch(worker, Batch(claim.token, claim.signal_ids))
-    models.train(worker, end=MIDNIGHT + timedelta(hours=8))
+    train(worker, end=MIDNIGHT + timedelta(hours=8))
     models.rescore(worker, equipment=[truth.developing])
     return truth.developing
 

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 
 from signal_pipeline import read
-from signal_pipeline.db import claims, diagnostics, features, history, hours, streams
+from signal_pipeline.db import claims, diagnostics, features, history, hours, lessons, streams
 from signal_pipeline.db.engine import create_engine
 from signal_pipeline.observability import readings
 from signal_pipeline.observability.status import read_failures, read_status
@@ -121,10 +121,10 @@ STORE: dict[str, Callable[[Connection, Motor], object]] = {
     "parts of a record": lambda c, m: diagnostics.record_parts(c, [m.last] * 50),
     "stream: what it waits for": lambda c, m: streams.read_barrier(c, m.id, feature_version="v1"),
     "stream: next": lambda c, m: streams.next_windows(
-        c, stream(m), wanted(m), after=position(m), barrier=None, since=m.at, limit=2000
+        c, stream(m), wanted(m), after=position(m), barrier=None, since=m.at, waited=position(m), limit=2000
     ),
     "stream: next of a new model": lambda c, m: streams.next_windows(
-        c, stream(m, "m2"), wanted(m), after=None, barrier=None, since=m.at, limit=2000
+        c, stream(m, "m2"), wanted(m), after=None, barrier=None, since=m.at, waited=position(m), limit=2000
     ),
     "stream: which are late": lambda c, m: streams.late_signals(c, stream(m, "m2"), wanted(m), after=position(m)),
     "stream: late": lambda c, m: streams.late_windows(c, stream(m), wanted(m), after=position(m), raw_id=m.last),
@@ -132,7 +132,9 @@ STORE: dict[str, Callable[[Connection, Motor], object]] = {
         c, stream(m, "m2"), history.Range(["rms_a"], "v1", start=m.at - timedelta(hours=1)), limit=2000
     ),
     "train": lambda c, m: history.read_windows(c, m.id, history.Range(["rms_a"], "v1"), limit=2000),
-    "last windows": lambda c, m: history.first_of_last(c, m.name, 500),
+    "what there is to learn": lambda c, m: lessons.read_lesson(c, m.id, history.Range(["rms_a"], "v1"), limit=2000),
+    "where the stream came from": lambda c, m: streams.predecessor(c, stream(m, "m2")),
+    "events of other versions": lambda c, m: streams.close_other_events(c, stream(m, "m2")),
 }
 
 

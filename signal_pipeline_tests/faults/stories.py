@@ -17,8 +17,8 @@ from signal_pipeline.db.claims import claim_pending
 from signal_pipeline.db.models import Equipment, RawSignal
 from signal_pipeline.ingest import codec
 from signal_pipeline.processing.batch import Batch
-from signal_pipeline.processing.models import train
 from signal_pipeline.processing.run import run_batch
+from signal_pipeline.processing.training import train
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import ModelSettings, Settings
 from signal_pipeline_tests.signals import FS, MIDNIGHT, NAMESPACE, current

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from signal_pipeline.anomaly.models import load_latest
-from signal_pipeline.processing.models import train
+from signal_pipeline.processing.training import train
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import ModelSettings, Settings
 from signal_pipeline_tests.faults import processes

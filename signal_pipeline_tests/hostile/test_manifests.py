@@ -7,15 +7,22 @@ import hashlib
 import io
 import json
 import zipfile
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signal_pipeline.anomaly.manifest import publish, read_latest
+from signal_pipeline.anomaly import models
+from signal_pipeline.anomaly.events import ScoredWindow, Tracker, advance
+from signal_pipeline.anomaly.feature_set import DEFAULT_FEATURES
+from signal_pipeline.anomaly.fitting import fit
+from signal_pipeline.anomaly.manifest import publish, read_latest, seal
+from signal_pipeline.anomaly.stream import score, start
 from signal_pipeline.errors import ManifestError
 
 NOW = datetime(2025, 8, 25, 12, tzinfo=UTC)
@@ -50,6 +57,13 @@ def put_arrays(folder: Path, content: bytes) -> None:
     (folder / "arrays.npz").write_bytes(content)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["arrays"]["sha256"] = hashlib.sha256(content).hexdigest()
+    forge(folder, manifest)
+
+
+def forge(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write a manifest with a checksum that fits, but where it holds what has none."""
+    with suppress(ValueError):
+        manifest["sha256"] = seal(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -106,5 +120,61 @@ def test_a_manifest_with_any_value_in_any_field_is_refused_or_read(
     publish(folder, kind="k", body={}, arrays={"x": np.arange(3.0)}, parent=None, now=NOW)
     folder = (folder / "latest").resolve()
     manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps(manifest | {field: value}))
+    forge(folder, manifest | {field: value})
     assert outcome(folder) in {"read", "refused"}
+
+
+FEATURES = DEFAULT_FEATURES[:4]
+WINDOWS = np.random.default_rng(0).normal(size=(240, len(FEATURES)))
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a version with one reference lies."""
+    home = tmp_path_factory.mktemp("sound")
+    reference = fit(FEATURES, WINDOWS, [f"r{i // 20}" for i in range(len(WINDOWS))])
+    models.publish_models(
+        home,
+        references={("pump", "stream"): reference},
+        features=FEATURES,
+        feature_version="v1",
+        parent=None,
+        training={},
+        now=NOW,
+    )
+    return home
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Paths to everything inside `value`."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, inner in items for found in places(inner, (*path, key)))]
+
+
+@settings(deadline=None, max_examples=400, derandomize=True)
+@given(data=st.data())
+def test_any_value_anywhere_in_a_reference_is_refused_or_scores(sound: Path, data: st.DataObject) -> None:
+    folder = (sound / models.FOLDER / "latest").resolve()
+    kept = (folder / "manifest.json").read_text()
+    manifest = json.loads(kept)
+    entries = manifest["body"]["references"]
+    *way, last = data.draw(st.sampled_from(places(entries)[1:]))
+    target = entries
+    for key in way:
+        target = target[key]
+    target[last] = data.draw(json_values | st.sampled_from([float("inf"), 5.0, 10**400, -1, 0, True, 1e300]))
+    forge(folder, manifest)
+    try:
+        found = models.load_latest(sound)
+    except ManifestError:
+        return
+    finally:
+        (folder / "manifest.json").write_text(kept)
+    assert found is not None
+    for reference in found.references.values():
+        scores, _ = score(reference, start(reference), WINDOWS)
+        rows = [
+            ScoredWindow(NOW, NOW, float(s), scores.threshold, bool(w), ())
+            for s, w in zip(scores.score, scores.warming, strict=True)
+        ]
+        advance(Tracker(), rows, reference.persistence)

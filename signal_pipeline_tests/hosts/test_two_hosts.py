@@ -22,8 +22,8 @@ from sqlalchemy import text
 from signal_pipeline.db import claims
 from signal_pipeline.db.claims import Claim
 from signal_pipeline.processing.batch import Batch
-from signal_pipeline.processing.models import train
 from signal_pipeline.processing.run import run_batch
+from signal_pipeline.processing.training import train
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import ModelSettings, Settings
 from signal_pipeline_tests.hosts import late_writer, silent_worker

@@ -126,7 +126,7 @@ def test_a_model_that_is_broken_is_refused_and_not_hidden(tmp_path: Path) -> Non
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text("{")
     (folder.parent / "latest").symlink_to(folder.name)
-    found = models_in_use(tmp_path)
+    found = models_in_use(tmp_path, feature_version="v1")
     assert found["embedding"] is None
     refused = found["anomaly_detection"]
     assert refused is not None

@@ -22,8 +22,8 @@ from signal_pipeline.orchestration.checks import CHECKS, chance_of
 from signal_pipeline.orchestration.ops import PER_SIGNAL
 from signal_pipeline.orchestration.partitions import PARTITIONS_NAME
 from signal_pipeline.processing.batch import Batch
-from signal_pipeline.processing.models import train
 from signal_pipeline.processing.run import run_batch
+from signal_pipeline.processing.training import train
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import ModelSettings, Settings, ViewSettings
 from signal_pipeline_tests.signals import change, insert_signals, recording

@@ -17,7 +17,7 @@ from signal_pipeline.orchestration import plots
 from signal_pipeline.orchestration.drawings import sidebands, spectrum_remark
 from signal_pipeline.orchestration.plots import PICTURED, SIGNAL_IN_SAMPLES, how_many, sample
 from signal_pipeline.processing.batch import Batch, Outcome
-from signal_pipeline.processing.models import train
+from signal_pipeline.processing.training import train
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import ModelSettings, Settings, ViewSettings
 from signal_pipeline_tests.orchestration.conftest import Materialize, SensorRuns

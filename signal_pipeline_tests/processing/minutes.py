@@ -11,8 +11,8 @@ from signal_pipeline.db.claims import claim_pending
 from signal_pipeline.db.models import Equipment, RawSignal
 from signal_pipeline.ingest import codec
 from signal_pipeline.processing.batch import Batch, Outcomes
-from signal_pipeline.processing.models import train
 from signal_pipeline.processing.run import run_batch
+from signal_pipeline.processing.training import train
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import ModelSettings, Settings
 from signal_pipeline_tests.signals import FS, MIDNIGHT, NAMESPACE, current
@@ -22,18 +22,20 @@ NEW = list(range(HEALTHY, HEALTHY + 16))
 FAULTY = frozenset(range(HEALTHY + 10, HEALTHY + 16))
 
 
-def add(engine: Engine, numbers: list[int], *, faulty: frozenset[int] = frozenset()) -> list[UUID]:
-    """Pending recordings of M1 a minute apart, number k at minute k, created in the order given."""
+def add(
+    engine: Engine, numbers: list[int], *, faulty: frozenset[int] = frozenset(), equipment: str = "M1"
+) -> list[UUID]:
+    """Pending recordings of a motor a minute apart, number k at minute k, created in the order given."""
     with engine.begin() as conn:
-        found = conn.execute(select(Equipment.id).where(Equipment.name == "M1")).scalar_one_or_none()
-        equipment = found or conn.execute(insert(Equipment).values(name="M1").returning(Equipment.id)).scalar_one()
+        found = conn.execute(select(Equipment.id).where(Equipment.name == equipment)).scalar_one_or_none()
+        owner = found or conn.execute(insert(Equipment).values(name=equipment).returning(Equipment.id)).scalar_one()
         ids = []
         for k in numbers:
             samples = current(k, seconds=4.0, fault=0.2 if k in faulty else 0.0)
-            ids.append(uuid5(NAMESPACE, f"score:{k}"))
+            ids.append(uuid5(NAMESPACE, f"score:{k}" if equipment == "M1" else f"score:{equipment}:{k}"))
             row = {
                 "id": ids[-1],
-                "equipment_id": equipment,
+                "equipment_id": owner,
                 "sample_rate_hz": FS,
                 "recorded_at": MIDNIGHT + timedelta(minutes=k),
                 "samples_count": samples.shape[1],
