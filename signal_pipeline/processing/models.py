@@ -21,7 +21,6 @@ from signal_pipeline.db.history import (
     find_equipment,
     forget_stream,
     learnable_windows,
-    read_windows,
     unscored_windows,
 )
 from signal_pipeline.db.streams import Position, lock_stream, read_barrier, read_state, write_scores

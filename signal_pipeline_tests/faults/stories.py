@@ -24,6 +24,8 @@ from signal_pipeline.settings import ModelSettings, Settings
 from signal_pipeline_tests.signals import FS, MIDNIGHT, NAMESPACE, current
 
 HEALTHY = 40
+FLEET = 2
+"""Motors that the healthy recordings are of: one is no fleet."""
 
 # What may differ from run to run: numbers of rows, and times of writing.
 FINGERPRINTS = {
@@ -92,10 +94,11 @@ class Story:
 
 def train_models(engine: Engine, models_dir: Path) -> None:
     """A model of the fleet from healthy recordings, and an embedding; scores of the stories depend on it."""
-    healthy = Story(seed=0, signals=2 * HEALTHY, seconds=4.0)
-    rows = [healthy._row(0, k) for k in range(HEALTHY)]
+    healthy = Story(seed=0, motors=FLEET, signals=2 * HEALTHY, seconds=4.0)
+    rows = [healthy._row(motor, k) for motor in range(FLEET) for k in range(HEALTHY // FLEET)]
     with engine.begin() as conn:
-        conn.execute(insert(Equipment), {"id": rows[0]["equipment_id"], "name": "healthy"})
+        names = [healthy._name(motor) for motor in range(FLEET)]
+        conn.execute(insert(Equipment), [{"id": uuid5(NAMESPACE, name), "name": name} for name in names])
         conn.execute(insert(RawSignal), rows)
     worker = Worker(engine, Settings(models=ModelSettings(models_dir=models_dir)), "faults:training")
     for claim in claim_pending(engine, settings=worker.settings.claims, claimed_by=worker.name).claims:

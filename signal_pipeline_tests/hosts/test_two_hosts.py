@@ -130,7 +130,8 @@ def work_off(worker: Worker) -> None:
 def undisturbed(site: Plant) -> Results:
     """A model in the shared folder, and the same rows worked on by this process alone; then the tables are empty."""
     worker = Worker(site.engine, Settings(models=ModelSettings(models_dir=site.folder / "models")), "alone")
-    insert_signals(site.engine, HEALTHY, equipment="pump-0")
+    for k in range(2):  # one motor is no fleet, and those of the test have no reference of their own
+        insert_signals(site.engine, HEALTHY // 2, equipment=f"healthy-{k}")
     work_off(worker)
     train(worker)
     change(site.engine, EMPTY)
