@@ -46,7 +46,6 @@ SIGNALS_AT_LEAST = 200_000
 """With fewer the table is so short that reading it whole is right; only the latest of them have windows then."""
 
 BORN_FINAL = text("SET LOCAL session_replication_role = replica")
-AS_LONG_AS_IT_TAKES = text("SET LOCAL statement_timeout = 0")
 
 # In the order of time, as they come; each motor records ten seconds a minute.
 MANY_SIGNALS = text("""
@@ -79,7 +78,10 @@ MANY_HOURS = text("""
 
 
 def grow_long(engine: Engine, windows: int) -> None:
-    """About `windows` rows of features, each with a score, in an empty migrated database."""
+    """About `windows` rows of features, each with a score, in an empty migrated database.
+
+    `engine` needs a statement timeout of 0: of ten million rows a statement takes minutes.
+    """
     for n in range(MOTORS):
         add_equipment(engine, f"motor {n:03}")
     latest = windows // WINDOWS_A_SIGNAL
@@ -92,10 +94,8 @@ def grow_long(engine: Engine, windows: int) -> None:
     }
     with engine.begin() as conn:
         conn.execute(BORN_FINAL)
-        conn.execute(AS_LONG_AS_IT_TAKES)
         for statement in (MANY_SIGNALS, MANY_WINDOWS, MANY_SCORES, MANY_HOURS):
             conn.execute(statement, {name: given[name] for name in statement.compile().params})
     add_signals(engine, 50)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
-        conn.execute(text("SET statement_timeout = 0"))
         conn.execute(text("VACUUM ANALYZE"))

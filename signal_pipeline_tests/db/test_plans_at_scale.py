@@ -46,8 +46,10 @@ class Motor(NamedTuple):
 @pytest.fixture(scope="module")
 def long(server_url: str, template_database: str) -> Iterator[Engine]:
     with copy_of(server_url, template_database) as url:
+        filling = create_engine(url, DatabaseSettings(database_statement_timeout_seconds=0))
+        grow_long(filling, ROWS)
+        filling.dispose()
         engine = create_engine(url, DatabaseSettings())
-        grow_long(engine, ROWS)
         yield engine
         engine.dispose()
 
