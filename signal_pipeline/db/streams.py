@@ -17,6 +17,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from signal_pipeline.catalogue import COLUMNS
+from signal_pipeline.db import stream_sql
 from signal_pipeline.db.json_values import clean_json
 from signal_pipeline.db.models import AnomalyEvent, AnomalyState
 from signal_pipeline.domain import MAX_AHEAD
@@ -92,109 +93,14 @@ class NewScore:
     meta: dict[str, Any]
 
 
-# One writer a stream, over all versions of a kind: a new model's stream must not overtake the old one's last words.
-LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('stream:' || :kind || ':' || :equipment, 0))")
-
-STATE = text("""
-    SELECT manifest_hash, state, tracker, last_window_start, last_raw_id FROM anomaly_states
-    WHERE equipment_id = :equipment_id AND model_kind = :model_kind AND model_version = :model_version
-""")
-
-# The start of the earliest signal that has yet to bring its windows. What a pending signal's features say of an older
-# version does not count; one that is being finished (`meta.features` is up to date) has brought them.
-BARRIER = text("""
-    SELECT min(recorded_at + make_interval(
-               secs => (first_row - lead_in) / CASE WHEN sample_rate_hz > 0 AND sample_rate_hz < 'Infinity'
-                                                    THEN sample_rate_hz ELSE 1 END))
-    FROM raw_signals
-    WHERE equipment_id = :equipment_id AND processing_status IN ('pending', 'processing')
-      AND (meta -> 'features' ->> 'version') IS DISTINCT FROM :feature_version
-""")
-
-# Where the stream that another version's reference moved came to: what lies behind that was left to its successor.
-PREDECESSOR = text("""
-    SELECT last_window_start, last_raw_id FROM anomaly_states
-    WHERE equipment_id = :equipment_id AND model_kind = :model_kind AND model_version <> :model_version
-      AND last_window_start IS NOT NULL
-    ORDER BY updated_at DESC LIMIT 1
-""")
-
-# Only the version in use goes on: an event of another would stay open for ever.
-CLOSE_OTHERS = text("""
-    UPDATE anomaly_events SET is_open = false
-    WHERE equipment_id = :equipment_id AND is_open AND model_kind = :model_kind
-      AND model_version <> :model_version
-""")
-
-CLOSE = text("""
-    UPDATE anomaly_events SET is_open = false
-    WHERE equipment_id = :equipment_id AND is_open AND model_kind = :model_kind AND model_version = :model_version
-""")
-
-OPEN_STREAMS = text("""
-    SELECT DISTINCT v.equipment_id, e.name, v.model_kind, v.model_version
-    FROM anomaly_events AS v JOIN equipment AS e ON e.id = v.equipment_id
-    WHERE v.is_open ORDER BY v.equipment_id, v.model_kind, v.model_version
-""")
-
-# A window of the future, which an earlier version may have stored, would make everything that comes until then late.
-# Signals that were finished before the reference existed are not of its stream (`detect` scores them), except those
-# that this batch was asked to score, and those that waited in the stream before for an earlier recording.
-# The equipment is the same on both sides; said twice, a motor's signals are found by their index, too.
-_WINDOWS = """
-    SELECT f.id, f.raw_id, f.window_start, {columns}
-    FROM features AS f JOIN raw_signals AS r ON r.id = f.raw_id AND r.equipment_id = f.equipment_id
-    WHERE f.equipment_id = :equipment_id AND f.feature_version = :feature_version AND {which}
-      AND NOT EXISTS (SELECT 1 FROM anomaly_scores AS s
-                      WHERE s.feature_id = f.id AND s.model_kind = :model_kind AND s.model_version = :model_version)
-    ORDER BY f.window_start, f.raw_id LIMIT :limit
-"""
-_NEXT = """
-    (CAST(:after AS timestamptz) IS NULL
-     OR (f.window_start >= :after
-         AND (f.window_start, f.raw_id) > (CAST(:after AS timestamptz), CAST(:after_id AS uuid))))
-    AND (CAST(:barrier AS timestamptz) IS NULL OR f.window_start < :barrier) AND f.window_start <= now() + :ahead
-    AND (r.finalized_at IS NULL OR r.finalized_at >= :since OR f.raw_id = ANY(:ids)
-         OR (f.window_start, f.raw_id) > (CAST(:waited AS timestamptz), CAST(:waited_id AS uuid)))
-"""
-_LATE = """
-    f.raw_id = :raw_id AND (f.window_start, f.raw_id) <= (CAST(:after AS timestamptz), CAST(:after_id AS uuid))
-"""
-
-# Signals that may hold late windows: those at hand, and those that another worker has extracted and not finished yet.
-# Were the latter left to that worker, their scores would depend on how far the stream had moved by then.
-LATE_SIGNALS = text("""
-    SELECT r.id FROM raw_signals AS r
-    WHERE r.id = ANY(ARRAY(
-            SELECT unnest(CAST(:ids AS uuid[]))
-            UNION
-            SELECT id FROM raw_signals
-            WHERE equipment_id = :equipment_id AND processing_status IN ('pending', 'processing')
-              AND meta -> 'features' ->> 'version' = :feature_version))
-      AND EXISTS (SELECT 1 FROM features AS f
-                  WHERE f.raw_id = r.id AND f.feature_version = :feature_version
-                    AND (f.window_start, f.raw_id) <= (CAST(:after AS timestamptz), CAST(:after_id AS uuid))
-                    AND NOT EXISTS (SELECT 1 FROM anomaly_scores AS s
-                                    WHERE s.feature_id = f.id AND s.model_kind = :model_kind
-                                      AND s.model_version = :model_version))
-    ORDER BY r.recorded_at, r.id
-""")
-
-INSERT_SCORES = """
-    COPY anomaly_scores (feature_id, raw_id, equipment_id, window_start, model_kind, model_version,
-                         score, threshold, is_anomaly, meta) FROM STDIN (FORMAT binary)
-"""
-SCORE_TYPES = ("int8", "uuid", "uuid", "timestamptz", "text", "text", "float8", "float8", "bool", "jsonb")
-
-
 def lock_stream(conn: Connection, key: StreamKey) -> None:
     """Wait for, and hold until the transaction ends, the right to move the equipment's streams of this kind."""
-    conn.execute(LOCK, {"kind": key.kind, "equipment": str(key.equipment_id)})
+    conn.execute(stream_sql.LOCK, {"kind": key.kind, "equipment": str(key.equipment_id)})
 
 
 def read_state(conn: Connection, key: StreamKey) -> StoredState | None:
     """Where the stream stands; None if it has not begun."""
-    row = conn.execute(STATE, key.as_dict()).one_or_none()
+    row = conn.execute(stream_sql.STATE, key.as_dict()).one_or_none()
     if row is None:
         return None
     position = None if row.last_window_start is None else Position(row.last_window_start, row.last_raw_id)
@@ -203,24 +109,25 @@ def read_state(conn: Connection, key: StreamKey) -> StoredState | None:
 
 def predecessor(conn: Connection, key: StreamKey) -> Position | None:
     """How far the equipment's stream came under the version that moved it before this one; None if none did."""
-    row = conn.execute(PREDECESSOR, key.as_dict()).one_or_none()
+    row = conn.execute(stream_sql.PREDECESSOR, key.as_dict()).one_or_none()
     return None if row is None else Position(row.last_window_start, row.last_raw_id)
 
 
 def close_other_events(conn: Connection, key: StreamKey) -> None:
     """End what versions other than the key's have left open. The caller holds the stream's lock."""
-    conn.execute(CLOSE_OTHERS, key.as_dict())
+    conn.execute(stream_sql.CLOSE_OTHERS, key.as_dict())
 
 
 def close_events(conn: Connection, key: StreamKey) -> None:
     """End what the stream has left open, because nothing moves it any more. The caller holds its lock."""
-    conn.execute(CLOSE, key.as_dict())
+    conn.execute(stream_sql.CLOSE, key.as_dict())
 
 
 def open_streams(conn: Connection) -> list[tuple[str, StreamKey]]:
     """The streams that have an open event, each with its equipment's name."""
     return [
-        (row.name, StreamKey(row.equipment_id, row.model_kind, row.model_version)) for row in conn.execute(OPEN_STREAMS)
+        (row.name, StreamKey(row.equipment_id, row.model_kind, row.model_version))
+        for row in conn.execute(stream_sql.OPEN_STREAMS)
     ]
 
 
@@ -244,7 +151,7 @@ def write_state(conn: Connection, key: StreamKey, state: StoredState) -> None:
 def read_barrier(conn: Connection, equipment_id: UUID, *, feature_version: str) -> datetime | None:
     """No window from here on may be learnt yet; None if no earlier signal is unfinished."""
     parameters = {"equipment_id": equipment_id, "feature_version": feature_version}
-    return conn.execute(BARRIER, parameters).scalar_one()  # type: ignore[no-any-return]
+    return conn.execute(stream_sql.BARRIER, parameters).scalar_one()  # type: ignore[no-any-return]
 
 
 def next_windows(
@@ -272,7 +179,7 @@ def next_windows(
         "waited": None if waited is None else waited.window_start,
         "waited_id": None if waited is None else waited.raw_id,
     }
-    return _windows(conn, key, wanted, which=_NEXT, parameters=where | {"limit": limit})
+    return _windows(conn, key, wanted, which=stream_sql.NEXT, parameters=where | {"limit": limit})
 
 
 def late_signals(conn: Connection, key: StreamKey, wanted: Wanted, *, after: Position) -> list[UUID]:
@@ -282,19 +189,19 @@ def late_signals(conn: Connection, key: StreamKey, wanted: Wanted, *, after: Pos
     """
     where = {"after": after.window_start, "after_id": after.raw_id}
     asked = {"feature_version": wanted.feature_version, "ids": list(wanted.signal_ids)}
-    return list(conn.execute(LATE_SIGNALS, key.as_dict() | asked | where).scalars())
+    return list(conn.execute(stream_sql.LATE_SIGNALS, key.as_dict() | asked | where).scalars())
 
 
 def late_windows(conn: Connection, key: StreamKey, wanted: Wanted, *, after: Position, raw_id: UUID) -> Windows:
     """Windows of one signal that lie at or before what the stream has learnt, and have no score."""
     where = {"after": after.window_start, "after_id": after.raw_id, "raw_id": raw_id, "limit": None}
-    return _windows(conn, key, wanted, which=_LATE, parameters=where)
+    return _windows(conn, key, wanted, which=stream_sql.LATE, parameters=where)
 
 
 def _windows(conn: Connection, key: StreamKey, wanted: Wanted, *, which: str, parameters: dict[str, Any]) -> Windows:
     if unknown := sorted(set(wanted.columns) - set(COLUMNS)):
         raise ValueError(f"no such features: {', '.join(unknown)}")
-    statement = text(_WINDOWS.format(columns=", ".join(f"f.{name}" for name in wanted.columns), which=which))
+    statement = text(stream_sql.WINDOWS.format(columns=", ".join(f"f.{name}" for name in wanted.columns), which=which))
     asked = {"feature_version": wanted.feature_version, "ids": list(wanted.signal_ids)}
     rows = conn.execute(statement, key.as_dict() | asked | parameters).all()
     values = np.array([row[3:] for row in rows], dtype=np.float64).reshape(len(rows), len(wanted.columns))
@@ -309,8 +216,8 @@ def _windows(conn: Connection, key: StreamKey, wanted: Wanted, *, which: str, pa
 def write_scores(conn: Connection, key: StreamKey, scores: Iterable[NewScore]) -> None:
     """Add scores by COPY. The caller holds the stream's lock and has seen that they are not there."""
     driver: Any = conn.connection.driver_connection
-    with driver.cursor() as cursor, cursor.copy(INSERT_SCORES) as copy:
-        copy.set_types(SCORE_TYPES)
+    with driver.cursor() as cursor, cursor.copy(stream_sql.INSERT_SCORES) as copy:
+        copy.set_types(stream_sql.SCORE_TYPES)
         for s in scores:
             copy.write_row(
                 (

@@ -21,6 +21,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 from signal_pipeline.db import counters, sources
 from signal_pipeline.db.claims import Failure
 from signal_pipeline.db.engine import is_transient, wrapped
+from signal_pipeline.db.ids import source_id
 from signal_pipeline.db.sources import KnownSignal, NewFile
 from signal_pipeline.domain import FailureReason, RejectionReason, Stage, Status
 from signal_pipeline.errors import CSVLoaderError, FileRejected, SettingsError, SignalError
@@ -235,7 +236,7 @@ class _Loader:
             equipment_id=equipment_id,
             sample_rate_hz=rate if rate is not None and math.isfinite(rate) else None,
             recorded_at=file.recorded.at,
-            source_id=sources.source_id(file.sha256, file.recorded.at),
+            source_id=source_id(file.sha256, file.recorded.at),
             kept={one.batch_index: one.id for one in reversed(replaced) if one.batch_index is not None},
         )
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, text
 
+from signal_pipeline.db.ids import signal_id
 from signal_pipeline.db.signals import load_signal
-from signal_pipeline.db.sources import signal_id
 from signal_pipeline.ingest.csv_reader import sha256_of
 from signal_pipeline.ingest.load_report import FileReport
 from signal_pipeline.ingest.loader import LoadOptions, load_files

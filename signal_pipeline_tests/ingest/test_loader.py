@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 from signal_pipeline.db import counters
 from signal_pipeline.db.engine import create_engine
 from signal_pipeline.db.features import store_features
-from signal_pipeline.db.sources import signal_id, source_id
+from signal_pipeline.db.ids import signal_id, source_id
 from signal_pipeline.domain import FailureReason, RejectionReason
 from signal_pipeline.errors import DatabaseUnavailable, SettingsError
 from signal_pipeline.ingest import file_batches, loader

@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 import pytest
 from sqlalchemy import Engine, text
 
-from signal_pipeline.db.sources import NAMESPACE
+from signal_pipeline.db.ids import NAMESPACE
 from signal_pipeline.ingest.csv_reader import sha256_of
 from signal_pipeline.ingest.load_report import FileOutcome
 from signal_pipeline.settings import IngestSettings
