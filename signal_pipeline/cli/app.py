@@ -18,7 +18,7 @@ from signal_pipeline.cli.equipment import equipment_app
 from signal_pipeline.cli.files import ingest, simulate
 from signal_pipeline.cli.metrics import metrics
 from signal_pipeline.cli.models import detect, forecast, rescore, train
-from signal_pipeline.cli.queue import partitions_app, process, retry
+from signal_pipeline.cli.queue import partitions_app, process, recompute, retry
 from signal_pipeline.cli.report import report
 from signal_pipeline.cli.setup import warm_up
 from signal_pipeline.cli.watch import health, status
@@ -58,6 +58,7 @@ app.command()(simulate)
 app.command()(ingest)
 app.command()(process)
 app.command()(retry)
+app.command()(recompute)
 app.add_typer(partitions_app, name="partitions")
 app.add_typer(equipment_app, name="equipment")
 app.command()(train)

@@ -16,6 +16,7 @@ from signal_pipeline.orchestration.drain import QUIET, drain, stop_if_interrupte
 from signal_pipeline.orchestration.identity import instance_name
 from signal_pipeline.orchestration.jobs import PROCESS_SIGNALS
 from signal_pipeline.orchestration.partitions import place_keys
+from signal_pipeline.orchestration.recompute import find_outdated, recompute
 from signal_pipeline.processing.worker import Worker
 
 KNOWN = text("SELECT id FROM raw_signals WHERE id = ANY(:ids)")
@@ -38,6 +39,18 @@ def drain_queue(here: Surroundings, *, wait: bool, on_batch: Callable[[int], Non
         worker = Worker(here.engine, here.settings, f"process/{instance_name(instance)}:{os.getpid()}")
         definitions = build_definitions(here.settings, make_worker=lambda _: worker)
         return drain(definitions.resolve_job_def(PROCESS_SIGNALS), instance, worker, wait=wait, on_batch=on_batch)
+
+
+def recompute_outdated(
+    here: Surroundings, *, equipment: Sequence[str], on_batch: Callable[[int], None]
+) -> tuple[int, int]:
+    """Compute again what another version computed; how many signals were asked for, and how many came through."""
+    with dagster_instance(here) as instance:
+        worker = Worker(here.engine, here.settings, f"recompute/{instance_name(instance)}:{os.getpid()}")
+        signals = find_outdated(worker, equipment=equipment)
+        definitions = build_definitions(here.settings, make_worker=lambda _: worker)
+        job = definitions.resolve_job_def(PROCESS_SIGNALS)
+        return len(signals), recompute(job, instance, worker, signals, on_batch=on_batch)
 
 
 def run_job(here: Surroundings, worker: Worker, job: str, config: dict[str, Any]) -> ExecuteInProcessResult:

@@ -91,6 +91,7 @@ def _demo(settings: Settings, data: Path | None, options: LoadOptions, *, once: 
             server.wait_until_ready()
             out.print(f"  UI at [bold]{server.url}[/]")
             found = _follow(here, server)
+            _renew(here)
             if history is not None:
                 out.print(f"  {history.equipment}: a model of its healthy days, then scores and a forecast")
                 learn(here, history)
@@ -152,6 +153,15 @@ def _follow(here: Surroundings, server: DagsterServer) -> PipelineStatus:
                 return found
             server.check()
             time.sleep(POLL_SECONDS)
+
+
+def _renew(here: Surroundings) -> None:
+    """What an earlier version of the code has left in this home cannot be compared with what this one computes."""
+    from signal_pipeline.cli.dagster_work import recompute_outdated
+
+    asked, computed = recompute_outdated(here, equipment=(), on_batch=lambda _: None)
+    if asked:
+        out.print(f"  {computed} of {asked} signals that another version had computed were computed again")
 
 
 def _check(here: Surroundings) -> None:

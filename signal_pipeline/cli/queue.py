@@ -1,4 +1,4 @@
-"""Working on the queue by hand: `process`, `retry`, `partitions add`.
+"""Working on the queue by hand: `process`, `retry`, `recompute`, `partitions add`.
 
 What needs Dagster stands in `dagster_work`, imported by the commands that use it: it takes seconds to import.
 """
@@ -61,6 +61,29 @@ def retry(
         print_json({"pending_again": [str(i) for i in ids]})
     else:
         out.print(f"{len(ids)} signals are pending again")
+
+
+def recompute(
+    equipment: Annotated[list[str] | None, typer.Option(help="Only this equipment; again for more.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compute completed signals again whose features are of another version: other windows, or older code."""
+    with readable_errors():
+        settings = load_settings()
+        configure_logging(settings.app, default_level="ERROR")
+        with surroundings(settings, create=False) as here:
+            from signal_pipeline.cli.dagster_work import recompute_outdated
+
+            asked, computed = recompute_outdated(
+                here, equipment=equipment or [], on_batch=lambda n: err.print(f"{n} signals done")
+            )
+    if as_json:
+        print_json({"outdated": asked, "recomputed": computed})
+    else:
+        out.print(f"{computed} of {asked} outdated signals were computed again")
+    if computed < asked:
+        err.print("the others keep what they had; signal-pipeline status says why they failed")
+        raise typer.Exit(1)
 
 
 partitions_app = typer.Typer(no_args_is_help=True, help="Dagster's partitions: one a signal.")

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import yaml
@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from signal_pipeline.cli.environment import PROJECT_ROOT
 from signal_pipeline.domain import FailureReason
 from signal_pipeline_tests.cli.conftest import COMMAND, Run, write_csv
-from signal_pipeline_tests.signals import failures, insert_signals, statuses
+from signal_pipeline_tests.signals import change, failures, insert_signals, statuses, value
 
 
 def test_process_completes_what_is_pending_and_ends(tmp_path: Path, as_json: Callable[..., Any]) -> None:
@@ -41,6 +41,35 @@ def test_failed_signals_of_one_reason_are_put_back(engine: Engine, as_json: Call
     assert failures(engine) == {rate: "validation_failed", gone: "file_missing"}
     assert as_json("retry", "--failed", "--reason", "file_missing")["pending_again"] == [str(gone)]
     assert statuses(engine) == {rate: "failed", gone: "pending"}
+
+
+def test_what_another_version_computed_is_computed_again_when_a_person_asks(
+    engine: Engine, as_json: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other windows: nothing changes by itself, and a signal that cannot be read again keeps what it had."""
+    pumps = insert_signals(engine, 3, equipment="pump")
+    (fan,) = insert_signals(engine, 1, equipment="fan")
+    as_json("process")
+    before = windows_by_version(engine, fan)
+    monkeypatch.setenv("WINDOW_MS", "500")
+    assert as_json("recompute", "--equipment", "pump") == {"outdated": 3, "recomputed": 3}
+    assert windows_by_version(engine, fan) == before
+    change(engine, "UPDATE raw_signals SET phase_a = '\\x00' WHERE id = :id", id=fan)
+    assert as_json("recompute", code=1) == {"outdated": 1, "recomputed": 0}
+    assert windows_by_version(engine, fan) == before
+    assert failures(engine) == {fan: "corrupt_blob"}
+    assert as_json("recompute") == {"outdated": 0, "recomputed": 0}
+    (version,) = {tuple(windows_by_version(engine, pump)) for pump in pumps}
+    assert version != tuple(before)
+    assert len(windows_by_version(engine, pumps[0])) == 1
+
+
+def windows_by_version(engine: Engine, signal_id: UUID) -> dict[str, int]:
+    query = """
+        SELECT coalesce(jsonb_object_agg(feature_version, n), '{}') FROM (
+            SELECT feature_version, count(*) AS n FROM features WHERE raw_id = :id GROUP BY feature_version) AS f
+    """
+    return dict(value(engine, query, id=signal_id))
 
 
 def test_retry_without_failed_does_nothing_and_says_what_to_say(run: Run) -> None:
