@@ -69,7 +69,7 @@ SCORES = """
 """
 HELD_BY = """
     SELECT id, claim_token FROM raw_signals
-    WHERE processing_status = 'processing' AND starts_with(split_part(claimed_by, '/', 2), :instance)
+    WHERE processing_status = 'processing' AND split_part(claimed_by, '/', 1) = :instance
 """
 
 
