@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from signal_pipeline.dsp.extract import FeatureBlock
@@ -55,6 +55,8 @@ def test_most_weak_tones_beside_a_strong_one_are_seen() -> None:
 def test_two_tones_are_two_peaks_and_no_third(
     strong: float, distance: float, share: float, angles: tuple[float, float]
 ) -> None:
+    skirt = 1 / (np.pi * distance * (distance**2 - 1))  # of the stronger one, half a bin off, as a share of it
+    assume(share > 5 * skirt)  # a weaker tone may be hidden, if the skirt has the other sign
     block = of((strong, 10, angles[0]), (strong + distance, 10 * share, angles[1]))
     assert peak(block, 1) == pytest.approx((strong, 10), rel=2e-3)
     assert peak(block, 2) == pytest.approx((strong + distance, 10 * share), rel=1e-2)
