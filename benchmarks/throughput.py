@@ -11,10 +11,11 @@ many commands with one thread each, on batches so small that neither waits long 
 `--plates` every motor has its nameplate, and the diagnosis all its work; without, it refuses the rotor.
 
 How to read it: the last line is one JSON object. Machine-independent are the ratios only: `dagster_overhead` (wall time
-over that of `bare`; `_two`: of `bare_two`), `dagster_overhead_cpu`, which other work on the machine moves less, and `two_processes_to_one`:
-`times_as_fast` is wall time of one over that of two. `cores_used_by_one` says what limits it: a process with one thread
-still keeps Postgres and its own storing thread busy beside it, so on a machine with c cores two can be at most
-`at_most` = c / cores_used_by_one times as fast. Give it an idle machine; `load_before` says whether it was one.
+over that of `bare`; `_two`: of `bare_two`), `dagster_overhead_cpu`, which other work on the machine moves less, and
+`two_processes_to_one`: `times_as_fast` is wall time of one over that of two. `cores_used_by_one` says what limits it: a
+process with one thread still keeps Postgres and its own storing thread busy beside it, so on a machine with c cores two
+can be at most `at_most` = c / cores_used_by_one times as fast. Give it an idle machine; `load_before` says whether it
+was one.
 """
 
 import argparse
