@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from signal_pipeline.orchestration.dispatch import SAMPLES_A_RUN, SIGNAL_IN_SAMPLES
+
 ROOT = Path(__file__).parents[2]
 DECISIONS = ROOT / "docs" / "decisions"
 
@@ -30,3 +32,9 @@ def test_every_decision_is_in_the_list_under_its_title() -> None:
     for record in sorted(DECISIONS.glob("0*.md")):
         title = record.read_text().splitlines()[0].removeprefix("# ")
         assert f"[{title}]({record.name})" in listed
+
+
+def test_the_page_on_scaling_reckons_with_runs_as_long_as_the_code_makes_them() -> None:
+    signals = SAMPLES_A_RUN // (256_000 + SIGNAL_IN_SAMPLES)
+    expected = f"{SAMPLES_A_RUN // 10**6} million samples / (256,000 + {SIGNAL_IN_SAMPLES:,}) = {signals} signals a run"
+    assert expected in (ROOT / "docs" / "scaling.md").read_text()
