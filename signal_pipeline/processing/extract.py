@@ -1,14 +1,13 @@
 """Extraction and diagnosis of a batch: several signals at once in threads, results stored a group a transaction.
 
-The kernels release the GIL, so threads are enough (docs/decisions/). Memory is bounded by the number of threads: only
-features, never samples, wait to be stored. A signal that fails is marked at once; its neighbours go on.
+The kernels release the GIL, so threads are enough (docs/decisions/). Memory is bounded by the number of threads and by
+the bytes of the results that wait (`in_threads`): features, and samples that are to be kept. A signal that fails is
+marked at once; its neighbours go on.
 """
 
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, suppress
-from contextvars import copy_context
 from functools import partial
 from time import perf_counter
 from typing import TypeVar
@@ -28,6 +27,7 @@ from signal_pipeline.errors import ClaimLost, SignalError
 from signal_pipeline.ingest import codec
 from signal_pipeline.processing.batch import Batch, Outcome, Outcomes
 from signal_pipeline.processing.failing import mark_failed
+from signal_pipeline.processing.in_threads import WAITING_BYTES, in_threads
 from signal_pipeline.processing.signal_work import (
     Backfilled,
     Extracted,
@@ -45,10 +45,9 @@ T = TypeVar("T")
 Work = Callable[[Worker, UUID, Progress], T]
 
 ROWS_A_TRANSACTION = 400
-"""Features are stored when this many wait: twenty signals of ten seconds, which are 2.5 times as fast as one by one."""
+"""Features are stored when this many wait: twenty signals of ten seconds, which are 2.5 times as fast as one by one.
 
-AHEAD = 8
-"""Signals begun beyond one a thread while results wait to be stored: threads go on while a transaction runs."""
+Or when they hold `WAITING_BYTES`, because samples that were read again from a CSV are stored with them."""
 
 
 def extract_batch(worker: Worker, batch: Batch, with_diagnosis: bool = False) -> Outcomes:
@@ -69,7 +68,7 @@ def extract_batch(worker: Worker, batch: Batch, with_diagnosis: bool = False) ->
     # one long recording alone is shared by the threads; that changes no bit
     each = max(1, worker.settings.features.threads // max(1, len(todo)))
     work = partial(extract_signal, with_diagnosis=with_diagnosis, threads=each)
-    with closing(_in_threads(worker, batch, todo, work)) as results:
+    with closing(_results(worker, batch, todo, work)) as results:
         for signal_id, result in results:
             if isinstance(result, Failure):
                 mark_failed(worker, batch, signal_id, result)
@@ -78,7 +77,7 @@ def extract_batch(worker: Worker, batch: Batch, with_diagnosis: bool = False) ->
             if result.diagnosis is not None:
                 outcomes.diagnosed[signal_id] = result.diagnosis
             pending.append(result)
-            if sum(len(e.features.window_starts) for e in pending) >= ROWS_A_TRANSACTION:
+            if _enough(pending):
                 _store(worker, batch, pending, outcomes)
                 pending.clear()
     if pending:
@@ -86,10 +85,16 @@ def extract_batch(worker: Worker, batch: Batch, with_diagnosis: bool = False) ->
     return outcomes
 
 
+def _enough(pending: Sequence[Extracted]) -> bool:
+    """Whether these results are to be stored now, instead of waiting for others."""
+    rows = sum(len(e.features.window_starts) for e in pending)
+    return rows >= ROWS_A_TRANSACTION or sum(e.n_bytes for e in pending) >= WAITING_BYTES
+
+
 def validate_batch(worker: Worker, batch: Batch) -> Outcomes:
     """Load and validate every signal of `batch`, storing nothing: what `raw_signals` alone asks for."""
     outcomes = Outcomes()
-    with closing(_in_threads(worker, batch, batch.signal_ids, _validation_details)) as results:
+    with closing(_results(worker, batch, batch.signal_ids, _validation_details)) as results:
         for signal_id, result in results:
             if isinstance(result, Failure):
                 outcomes.failed[signal_id] = result
@@ -103,28 +108,20 @@ def _validation_details(worker: Worker, signal_id: UUID, progress: Progress) -> 
     return Outcome({"samples": valid.recording.n_samples, "sample_rate_hz": valid.grid.fs})
 
 
-def _in_threads(
+def _results(
     worker: Worker, batch: Batch, signal_ids: Sequence[UUID], work: Work[T]
 ) -> Generator[tuple[UUID, T | Failure]]:
-    """Results as they come. Samples of no more signals are held than there are threads."""
-    n_threads = worker.settings.features.threads
-    waiting = iter(signal_ids)
+    """What `work` made of each signal, as they come."""
     ended: deque[UUID] = deque()
-    with ThreadPoolExecutor(n_threads, thread_name_prefix="extract") as pool:
-        running: dict[Future[T | Failure], UUID] = {}
-        try:
-            while True:
-                while len(running) < n_threads + AHEAD and (signal_id := next(waiting, None)) is not None:
-                    # a copy each: what a step has bound for its log lines (run, claim) is not a thread's by itself
-                    future = pool.submit(copy_context().run, _guarded, worker, batch, signal_id, work, ended)
-                    running[future] = signal_id
-                if not running:
-                    return
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    yield running.pop(future), future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+
+    def guarded(signal_id: UUID) -> T | Failure:
+        return _guarded(worker, batch, signal_id, work, ended)
+
+    return in_threads(worker.settings.features.threads, signal_ids, guarded, _n_bytes)
+
+
+def _n_bytes(result: object) -> int:
+    return result.n_bytes if isinstance(result, Extracted) else 0
 
 
 def _guarded(worker: Worker, batch: Batch, signal_id: UUID, work: Work[T], ended: deque[UUID]) -> T | Failure:

@@ -71,6 +71,13 @@ class Extracted:
     backfilled: "Backfilled | None"
     diagnosis: StoredDiagnosis | Failure | None
 
+    @property
+    def n_bytes(self) -> int:
+        """What it holds while it waits to be stored: its samples, and its features."""
+        samples = sum(len(blob or b"") for blob in self.backfilled.blobs) if self.backfilled is not None else 0
+        embedding = self.features.embedding
+        return samples + self.features.values.nbytes + (embedding.nbytes if embedding is not None else 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Backfilled:

@@ -1,15 +1,17 @@
 """Signals with a CSV behind them: samples cleared after completion, and read again when a person asks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
+from signal_pipeline.db.features import SignalFeatures, Stored, store_features
 from signal_pipeline.ingest.loader import LoadOptions, load_files
-from signal_pipeline.processing import finalize
+from signal_pipeline.processing import extract, finalize
 from signal_pipeline.processing.batch import Batch
 from signal_pipeline.processing.extract import extract_batch
 from signal_pipeline.processing.finalize import complete_batch
@@ -148,6 +150,24 @@ def test_samples_read_again_are_kept_where_samples_are_retained(
     retaining = worker.settings.model_copy(update={"ingest": IngestSettings()})
     run_batch(Worker(engine, retaining, worker.name), ask(ids))
     assert [row(engine, i).phase_c for i in ids] == blobs
+
+
+def test_samples_that_are_to_be_kept_are_stored_before_they_fill_the_memory(
+    worker: Worker, fetch: Fetch, ask: Ask, csv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = load(worker, csv)
+    run_batch(worker, fetch())
+    groups: list[int] = []
+
+    def store(conn: Connection, group: Sequence[SignalFeatures]) -> Stored:
+        groups.append(len(group))
+        return store_features(conn, group)
+
+    monkeypatch.setattr(extract, "store_features", store)
+    monkeypatch.setattr(extract, "WAITING_BYTES", 1000)
+    retaining = worker.settings.model_copy(update={"ingest": IngestSettings()})
+    run_batch(Worker(worker.engine, retaining, worker.name), ask(ids))
+    assert groups == [1] * len(ids)  # each holds more; without samples all are stored together
 
 
 REASONS = {"changed": "file_changed", "gone": "file_missing"}
