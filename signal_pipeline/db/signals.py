@@ -4,13 +4,13 @@ Blobs stay encoded here; `ingest.codec` knows what is inside. Status and lease b
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from signal_pipeline.db.json_values import clean_json
 from signal_pipeline.domain import MAX_AHEAD, PHASES
@@ -95,6 +95,17 @@ CLEARABLE = text("""
     SELECT r.source_id, s.path, s.sha256, array_agg(r.id ORDER BY r.id) AS ids
     FROM raw_signals AS r JOIN sources AS s ON s.id = r.source_id
     WHERE r.source_id IN (SELECT source_id FROM raw_signals WHERE id = ANY(:ids) AND source_id IS NOT NULL)
+    GROUP BY r.source_id, s.path, s.sha256
+    HAVING bool_and(r.processing_status IN ('completed', 'failed'))
+""")
+
+# Of all signals: what a worker left that died between completing and clearing, say. It reads the whole table.
+LEFT_OVER = text("""
+    SELECT r.source_id, s.path, s.sha256, array_agg(r.id ORDER BY r.id) AS ids
+    FROM raw_signals AS r JOIN sources AS s ON s.id = r.source_id
+    WHERE r.source_id IN (SELECT source_id FROM raw_signals
+                          WHERE processing_status = 'completed' AND source_id IS NOT NULL
+                            AND (phase_a IS NOT NULL OR phase_b IS NOT NULL OR phase_c IS NOT NULL))
     GROUP BY r.source_id, s.path, s.sha256
     HAVING bool_and(r.processing_status IN ('completed', 'failed'))
 """)
@@ -186,7 +197,15 @@ class Clearable:
 
 def clearable(conn: Connection, signal_ids: Sequence[UUID]) -> tuple[Clearable, ...]:
     """The files behind these signals that nobody needs in the database any more, if they still stand on disk."""
-    rows = conn.execute(CLEARABLE, {"ids": list(signal_ids)})
+    return _files(conn.execute(CLEARABLE, {"ids": list(signal_ids)}))
+
+
+def left_over(conn: Connection) -> tuple[Clearable, ...]:
+    """The files like these, of all signals, of which samples of a completed one are still there."""
+    return _files(conn.execute(LEFT_OVER))
+
+
+def _files(rows: Iterable[Row[Any]]) -> tuple[Clearable, ...]:
     return tuple(Clearable(row.path, row.sha256, tuple(row.ids)) for row in rows)
 
 

@@ -20,6 +20,7 @@ from signal_pipeline.errors import FruitlessRuns
 from signal_pipeline.orchestration.fetch import fetch
 from signal_pipeline.orchestration.partitions import Stretch, place_keys, stretches
 from signal_pipeline.orchestration.sensors import range_tags
+from signal_pipeline.processing.finalize import clear_left_over
 from signal_pipeline.processing.heartbeat import Heartbeat
 from signal_pipeline.processing.worker import Worker, retrying
 
@@ -66,6 +67,7 @@ def drain(
         elif wait and _unfinished(worker):
             sleep(POLL_SECONDS)
         else:
+            clear_left_over(worker)
             return processed
 
 

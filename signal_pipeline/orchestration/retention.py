@@ -1,9 +1,10 @@
 """What Dagster keeps: partition keys up to a limit, and finished runs with their events for some days.
 
-The domain's rows are never touched. A pruned signal is there as before, and `signal-pipeline partitions add` makes it a
-partition again. What Dagster shows of the keys that are kept must not change: it is read from the events of runs, so a
-run stays as long as one of its partitions is a key, however old it is (docs/decisions/0071). Not here: clearing phases
-of raw signals (`processing.finalize`), and ticks (`retention:` in dagster.yaml).
+No row of the domain goes. A pruned signal is there as before, and `signal-pipeline partitions add` makes it a partition
+again. What Dagster shows of the keys that are kept must not change: it is read from the events of runs, so a run stays
+as long as one of its partitions is a key, however old it is (docs/decisions/0071). With RETAIN_RAW_SIGNALS=false the
+samples go that a dead worker should have cleared (0118). Not here: how they are cleared (`processing.finalize`), and
+ticks (`retention:` in dagster.yaml).
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,7 @@ from signal_pipeline.orchestration.partitions import (
     run_keys,
     unfinished_backfills,
 )
+from signal_pipeline.processing.finalize import clear_left_over
 from signal_pipeline.processing.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -194,9 +196,21 @@ def prune_old_runs(context: OpExecutionContext) -> None:
     context.add_output_metadata({"deleted": deleted})
 
 
-@job(description="Keeps Dagster's own storage in bounds: partition keys, and old runs with their events. Nothing else.")
+@op(
+    required_resource_keys={"worker"},
+    description="With RETAIN_RAW_SIGNALS=false: clears samples of completed signals that a dead worker has left.",
+)
+def clear_samples_left_over(context: OpExecutionContext) -> None:
+    context.add_output_metadata({"cleared": clear_left_over(context.resources.worker)})
+
+
+@job(
+    description="Keeps Dagster's own storage in bounds: partition keys, and old runs with their events. Clears the "
+    "samples that RETAIN_RAW_SIGNALS=false should have cleared before. Nothing else."
+)
 def retention() -> None:
     prune_old_runs(prune_partition_keys())
+    clear_samples_left_over()
 
 
 # On by default: without it the UI slows down with every signal, unnoticed until it no longer answers. Nothing is lost

@@ -11,7 +11,7 @@ from signal_pipeline.db import claims, counters
 from signal_pipeline.db.claims import Failure
 from signal_pipeline.db.diagnostics import record_parts
 from signal_pipeline.db.finalizing import Finalizing
-from signal_pipeline.db.signals import clear_phases, clearable
+from signal_pipeline.db.signals import Clearable, clear_phases, clearable, left_over
 from signal_pipeline.domain import FailureReason, Stage
 from signal_pipeline.errors import CSVLoaderError, FileRejected
 from signal_pipeline.ingest.csv_reader import sha256_of
@@ -65,15 +65,38 @@ def clear_samples(worker: Worker, signal_ids: Sequence[UUID]) -> int:
     """Drop the samples of completed signals whose CSV still stands as it was loaded; returns how many rows had any."""
     with worker.engine.connect() as conn:
         files = clearable(conn, signal_ids)
-    cleared = 0
+    cleared, kept = _clear(worker, files)
+    for file in kept:
+        log.warning("samples.kept", file=Path(file.path).name, reason="its CSV is gone, changed or unreadable")
+    log.info("samples.cleared", signals=cleared)
+    return cleared
+
+
+def clear_left_over(worker: Worker) -> int:
+    """Clear what should have gone before, if RETAIN_RAW_SIGNALS is false; returns how many rows had any.
+
+    The worker died after it had completed them, or the last batch of their file failed, or the CSV was away just then.
+    """
+    if worker.settings.ingest.retain_raw_signals:
+        return 0
+    with worker.engine.connect() as conn:
+        files = left_over(conn)
+    cleared, kept = _clear(worker, files)
+    if files:
+        log.info("samples.cleared_later", signals=cleared, files_kept=len(kept))
+    return cleared
+
+
+def _clear(worker: Worker, files: Sequence[Clearable]) -> tuple[int, list[Clearable]]:
+    """How many rows had samples, and the files whose CSV cannot give them back."""
+    cleared, kept = 0, []
     for file in files:
         if not _still_there(worker, Path(file.path), file.sha256):
-            log.warning("samples.kept", file=Path(file.path).name, reason="its CSV is gone, changed or unreadable")
+            kept.append(file)
             continue
         with worker.engine.begin() as conn:
             cleared += len(clear_phases(conn, file.signal_ids))
-    log.info("samples.cleared", signals=cleared)
-    return cleared
+    return cleared, kept
 
 
 def _still_there(worker: Worker, path: Path, sha256: str) -> bool:

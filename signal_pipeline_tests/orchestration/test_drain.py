@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from signal_pipeline.orchestration.drain import drain
 from signal_pipeline.orchestration.jobs import PROCESS_SIGNALS
 from signal_pipeline.processing import finalize
 from signal_pipeline.processing.worker import Worker
-from signal_pipeline.settings import ClaimSettings, Settings
+from signal_pipeline.settings import ClaimSettings, IngestSettings, Settings
+from signal_pipeline_tests.ingest.loading import csv_of, load_one
 from signal_pipeline_tests.orchestration.conftest import materialized
 from signal_pipeline_tests.signals import (
     change,
@@ -81,6 +83,19 @@ def test_a_queue_with_failures_and_dead_workers_claims_is_emptied(
 def test_an_empty_queue_needs_no_run(instance: DagsterInstance, run_drain: RunDrain) -> None:
     assert run_drain() == 0
     assert instance.get_runs_count() == 0
+
+
+def test_samples_that_a_dead_worker_should_have_cleared_go_when_nothing_is_left_to_do(
+    engine: Engine, run_drain: RunDrain, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(csv_of(recording()))
+    load_one(engine, path)
+    kept = "SELECT count(phase_a) FROM raw_signals WHERE processing_status = 'completed'"
+    assert run_drain() == 1
+    assert value(engine, kept) == 1
+    assert run_drain(settings=Settings(ingest=IngestSettings(retain_raw_signals=False))) == 0
+    assert value(engine, kept) == 0
 
 
 def claim_all(engine: Engine, worker: Worker) -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 from uuid import UUID
 
 import numpy as np
@@ -25,9 +27,10 @@ from signal_pipeline.orchestration.partitions import (
 )
 from signal_pipeline.orchestration.retention import prune_keys, prune_runs
 from signal_pipeline.processing.worker import Worker
-from signal_pipeline.settings import RetentionSettings, Settings
+from signal_pipeline.settings import IngestSettings, RetentionSettings, Settings
+from signal_pipeline_tests.ingest.loading import csv_of, load_one
 from signal_pipeline_tests.orchestration.conftest import Materialize, materialized
-from signal_pipeline_tests.signals import count, insert_signals
+from signal_pipeline_tests.signals import count, insert_signals, recording, value
 
 MONTHS_LATER = datetime.now(UTC) + timedelta(days=100)
 
@@ -287,6 +290,19 @@ def test_the_job_prunes_by_the_settings_and_touches_no_row(
     assert numbers(instance, done) == [4, 5]
     assert before in run_ids(instance), "it is not a day old"
     assert {table: count(engine, table) for table in tables} == rows
+
+
+def test_the_job_clears_samples_that_a_dead_worker_should_have_cleared(
+    engine: Engine, instance: DagsterInstance, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(csv_of(recording()))
+    final(engine, load_one(engine, path).signal_ids)
+    for retain, kept in ((True, 1), (False, 0)):
+        settings = Settings(ingest=IngestSettings(retain_raw_signals=retain))
+        job = build_definitions(settings, make_worker=partial(Worker, engine, settings)).resolve_job_def("retention")
+        assert job.execute_in_process(instance=instance).success
+        assert value(engine, "SELECT count(phase_a) FROM raw_signals") == kept
 
 
 def test_the_counters_stay_when_samples_are_cleared_and_keys_and_runs_are_pruned(

@@ -14,13 +14,14 @@ from signal_pipeline.ingest.loader import LoadOptions, load_files
 from signal_pipeline.processing import extract, finalize
 from signal_pipeline.processing.batch import Batch
 from signal_pipeline.processing.extract import extract_batch
-from signal_pipeline.processing.finalize import complete_batch
+from signal_pipeline.processing.finalize import clear_left_over, complete_batch
 from signal_pipeline.processing.run import run_batch
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import IngestSettings, Settings
 from signal_pipeline_tests.processing.conftest import Ask, Fetch
 from signal_pipeline_tests.signals import (
     FS,
+    change,
     count,
     failure,
     failures,
@@ -168,6 +169,46 @@ def test_samples_that_are_to_be_kept_are_stored_before_they_fill_the_memory(
     retaining = worker.settings.model_copy(update={"ingest": IngestSettings()})
     run_batch(Worker(worker.engine, retaining, worker.name), ask(ids))
     assert groups == [1] * len(ids)  # each holds more; without samples all are stored together
+
+
+def retaining(worker: Worker) -> Worker:
+    return Worker(worker.engine, worker.settings.model_copy(update={"ingest": IngestSettings()}), worker.name)
+
+
+def test_samples_that_should_have_gone_before_go_later(engine: Engine, worker: Worker, fetch: Fetch, csv: Path) -> None:
+    """As after a worker that died when it had completed them."""
+    load(worker, csv)
+    run_batch(retaining(worker), fetch())
+    assert clear_left_over(retaining(worker)) == 0
+    assert kept(engine) == 3
+    assert clear_left_over(worker) == 3
+    assert kept(engine) == 0
+    assert clear_left_over(worker) == 0
+
+
+def test_samples_go_later_if_the_last_batch_of_their_file_failed(
+    engine: Engine, worker: Worker, fetch: Fetch, csv: Path
+) -> None:
+    load(worker, csv)
+    batch = fetch()
+    run_batch(worker, Batch(batch.token, batch.signal_ids[:2]))
+    assert clear_left_over(worker) == 0, "the third is not final"
+    change(engine, "UPDATE raw_signals SET crc32_a = crc32_a + 1 WHERE id = :id", id=batch.signal_ids[2])
+    run_batch(worker, Batch(batch.token, batch.signal_ids[2:]))
+    assert set(failures(engine)) == {batch.signal_ids[2]}
+    assert clear_left_over(worker) == 2
+    assert kept(engine) == 1, "a failed signal keeps what it failed on"
+
+
+def test_samples_left_over_stay_if_their_csv_is_gone_or_they_had_none(
+    engine: Engine, worker: Worker, fetch: Fetch, csv: Path
+) -> None:
+    load(worker, csv)
+    insert_signals(engine, 1)
+    run_batch(retaining(worker), fetch())
+    csv.unlink()
+    assert clear_left_over(worker) == 0
+    assert kept(engine) == 4
 
 
 REASONS = {"changed": "file_changed", "gone": "file_missing"}
