@@ -19,8 +19,10 @@ FAULTS = (
     Fault(
         1,
         "`kill -9` of a worker at every boundary of its work: before each statement and before each commit, and at "
-        "random moments beside others",
-        "the next worker finishes; features, hours, diagnoses, scores, events and counters equal an undisturbed run's",
+        "random moments beside others; also of work that reads a CSV again or clears its samples, and of the command "
+        "`signal-pipeline process`",
+        "the next worker finishes; samples, features, hours, diagnoses, scores, events and counters equal an "
+        "undisturbed run's",
     ),
     Fault(
         2,

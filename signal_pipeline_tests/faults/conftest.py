@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from sqlalchemy import Engine
@@ -22,7 +22,12 @@ from signal_pipeline_tests.faults.worker import Orders
 WRITE_VARIABLE = "SIGNAL_PIPELINE_WRITE_RELIABILITY"
 SEEDS = range(1, 1 + int(os.environ.get("SIGNAL_PIPELINE_TESTS_SEEDS", "1")))
 
-NewDatabase = Callable[[], Engine]
+
+class NewDatabase(Protocol):
+    """Makes an engine on a database of its own: migrated and empty, or a copy of `like`, which nobody may be using."""
+
+    def __call__(self, like: Engine | None = None) -> Engine: ...
+
 
 COUNTS = pytest.StashKey[dict[str, int]]()
 seen: dict[int, report.Seen] = {}
@@ -42,6 +47,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         (number,) = mark.args
         one = seen.setdefault(number, report.Seen())
         one.outcomes[done.outcome] += 1
+        if done.skipped and isinstance(done.longrepr, tuple):
+            one.reasons.add(done.longrepr[2].removeprefix("Skipped: "))
         if done.passed:
             counted: dict[str, int] = item.stash.get(COUNTS, {})
             one.counts.update(counted)
@@ -51,7 +58,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def pytest_sessionfinish(session: pytest.Session) -> None:
     worker_output = getattr(session.config, "workeroutput", None)
     if worker_output is not None:  # one of pytest-xdist's workers: the process that started it writes
-        worker_output["faults"] = {number: (dict(one.counts), dict(one.outcomes)) for number, one in seen.items()}
+        worker_output["faults"] = {
+            number: (dict(one.counts), dict(one.outcomes), sorted(one.reasons)) for number, one in seen.items()
+        }
         return
     if os.environ.get(WRITE_VARIABLE) != "1" or session.config.option.collectonly:
         return
@@ -61,10 +70,19 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """What a worker of pytest-xdist saw, when it has ended."""
-    for number, (counts, outcomes) in getattr(node, "workeroutput", {}).get("faults", {}).items():
+    for number, (counts, outcomes, reasons) in getattr(node, "workeroutput", {}).get("faults", {}).items():
         one = seen.setdefault(number, report.Seen())
         one.counts.update(counts)
         one.outcomes.update(outcomes)
+        one.reasons.update(reasons)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """A fault that could not be made here is said aloud: a row of green dots would hide it."""
+    if lines := report.not_made(seen):
+        terminalreporter.section("faults that were not made", sep="!", red=True, bold=True)
+        for line in lines:
+            terminalreporter.write_line(line, red=True)
 
 
 @pytest.fixture
@@ -72,8 +90,12 @@ def new_database(server_url: str, template_database: str) -> Iterator[NewDatabas
     """Engines on migrated, empty databases of their own; their URLs are for other processes."""
     with ExitStack() as stack:
 
-        def make() -> Engine:
-            url = stack.enter_context(copy_of(server_url, template_database))
+        def make(like: Engine | None = None) -> Engine:
+            template = template_database
+            if like is not None:
+                like.dispose()
+                template = like.url.database or template
+            url = stack.enter_context(copy_of(server_url, template))
             return stack.enter_context(engine_on(url))
 
         yield make

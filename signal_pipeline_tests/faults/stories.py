@@ -30,6 +30,8 @@ FLEET = 2
 # What may differ from run to run: numbers of rows, and times of writing.
 FINGERPRINTS = {
     "signals": "SELECT id, processing_status, meta #- '{failure,at}' FROM raw_signals",
+    "samples": "SELECT id, samples_count, md5(phase_a), md5(phase_b), md5(phase_c), crc32_a, crc32_b, crc32_c "
+    "FROM raw_signals",
     "features": "SELECT to_jsonb(f) - 'id' FROM features AS f",
     "hours": "SELECT to_jsonb(h) - 'updated_at' FROM hourly_feature_summary AS h",
     "diagnoses": "SELECT to_jsonb(d) - '{id,created_at,updated_at}'::text[] FROM signal_diagnostics AS d",

@@ -1,10 +1,11 @@
 """The page of the suite: it lists every fault, every fault has tests, and it says of a broken promise that it is."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 from signal_pipeline_tests.faults.catalogue import FAULTS
-from signal_pipeline_tests.faults.report import PAGE, Seen, page
+from signal_pipeline_tests.faults.report import PAGE, Seen, not_made, page
 
 MARK = re.compile(r"mark\.faults\((\d+)\)")
 
@@ -43,12 +44,28 @@ def test_a_promise_that_was_broken_is_written_down_as_broken() -> None:
     assert rows[0].endswith("**broken** |")
 
 
-def test_a_fault_that_could_not_be_made_counts_as_skipped_and_not_as_kept() -> None:
+def without_space() -> Seen:
+    return Seen(outcomes=Counter(skipped=3), reasons={"run as root to fill a disk"})
+
+
+def test_a_fault_that_could_not_be_made_counts_as_not_tried_and_says_why() -> None:
+    seen = whole() | {5: without_space()}
+    (row,) = [line for line in page(seen, seeds=1).splitlines() if line.startswith("| 5 |")]
+    assert row.endswith("| (3 skipped: run as root to fill a disk) | **not tried** |")
+
+
+def test_a_fault_that_was_made_in_part_is_not_kept_whole() -> None:
     seen = whole()
-    seen[5] = Seen()
     seen[5].outcomes["skipped"] += 1
     (row,) = [line for line in page(seen, seeds=1).splitlines() if line.startswith("| 5 |")]
-    assert row.endswith("(1 skipped) | skipped |")
+    assert row.endswith("| kept in part |")
+
+
+def test_the_end_of_a_run_names_every_fault_that_could_not_be_made() -> None:
+    (line,) = not_made(whole() | {5: without_space()})
+    assert line.startswith("fault 5 NOT MADE in 3 tests: disk full")
+    assert line.endswith("run as root to fill a disk")
+    assert not_made(whole()) == []
 
 
 def test_a_fault_that_was_not_run_is_listed_as_not_run() -> None:

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from signal_pipeline.errors import DatabaseUnavailable
+from signal_pipeline.settings import ClaimSettings
 from signal_pipeline_tests.faults import processes
 from signal_pipeline_tests.faults.conftest import Scene
 from signal_pipeline_tests.faults.own_server import OwnServer, server_home
@@ -78,3 +79,28 @@ def test_workers_outlive_a_postgres_that_does_not(
         assert [processes.ended(process) for process in running] == [0, 0]
     assert_undisturbed(engine, expected)
     scene.saw(crashes=2 if hurt is kill_while_it_recovers else 1, signals=len(story.ids))
+
+
+@pytest.mark.parametrize("hurt", [kill, shut_down_at_once, kill_while_it_recovers])
+def test_a_postgres_that_dies_once_costs_no_signal_at_the_shipped_cap_of_attempts(
+    server: OwnServer, engine: Engine, scene: Scene, hurt: Hurt, seed: int
+) -> None:
+    """A lease as in life: no signal is hurt more often than Postgres is, which is less often than the cap."""
+    story = Story(seed=seed, signals=6)
+    expected = scene.undisturbed(story)
+    story.tell(engine)
+    boundary = random.Random(seed).randint(15, 45)
+    given = scene.orders(
+        engine, limit=3, lease_seconds=60, idle_seconds=20.0, strike_at=boundary, strike=signal.SIGSTOP
+    )
+    assert given.attempts == ClaimSettings().claim_max_attempts
+    with processes.started(given) as (worker,):
+        assert processes.wait_until_stopped(worker)
+        engine.dispose()
+        psutil.Process(worker.pid).resume()
+        hurt(server)
+        server.bring_up_again()
+        assert processes.ended(worker) == 0
+    assert_undisturbed(engine, expected)
+    crashes = 2 if hurt is kill_while_it_recovers else 1
+    scene.saw(crashes=crashes, signals=len(story.ids), signals_at_the_shipped_cap=len(story.ids))

@@ -26,6 +26,7 @@ from signal_pipeline.db.urls import DEAD_PEER_SECONDS
 from signal_pipeline.errors import ClaimLost
 from signal_pipeline.ingest.loader import LoadOptions, load_files
 from signal_pipeline.processing.batch import Batch
+from signal_pipeline.processing.finalize import clear_left_over
 from signal_pipeline.processing.heartbeat import Heartbeat
 from signal_pipeline.processing.run import run_batch
 from signal_pipeline.processing.worker import Worker
@@ -42,6 +43,7 @@ from signal_pipeline_tests.faults import harm
 
 LEASE_SECONDS = 2.0
 POLL_SECONDS = 0.2
+CSV_BATCH_SIZE = 2000
 
 UNFINISHED = text("SELECT count(*) FROM raw_signals WHERE processing_status IN ('pending', 'processing')")
 
@@ -56,7 +58,8 @@ class Orders:
     its work. `clock_hours`: how wrong its clock is. `limit`: signals a claim. `wait`: until all signals are
     final. `ask`: for all signals, as a person does, instead of what is pending. `temporary`: its TMPDIR.
     `home`: it works on the embedded server of that home, which it brings up, instead of `url`. `load`: it loads this
-    file and does nothing else. Times are those of the settings; `grace`: what a silent server gets on top.
+    file and does nothing else. `retain`: false clears the samples of what is completed. Times are those of the
+    settings; `grace`: what a silent server gets on top.
     """
 
     url: str
@@ -80,6 +83,7 @@ class Orders:
     temporary: Path | None = None
     home: Path | None = None
     load: Path | None = None
+    retain: bool = True
 
     @property
     def settings(self) -> Settings:
@@ -91,6 +95,7 @@ class Orders:
             ),
             features=FeatureSettings(feature_extraction_parallel=self.parallel),
             models=ModelSettings(models_dir=self.models),
+            ingest=IngestSettings(retain_raw_signals=self.retain, csv_batch_size=CSV_BATCH_SIZE),
             database=DatabaseSettings(
                 database_statement_timeout_seconds=self.statement_seconds,
                 database_idle_transaction_seconds=self.idle_seconds,
@@ -164,9 +169,9 @@ def _obey(orders: Orders, worker: Worker) -> None:
 def load(worker: Worker, path: Path) -> None:
     """Load one file, in several batches; what became of it is logged."""
     options = LoadOptions(equipment="loaded", sample_rate_hz=1000.0, recorded_at=datetime(2025, 8, 25, tzinfo=UTC))
-    settings = IngestSettings(csv_batch_size=2000)
+    settings = worker.settings
     for report in load_files(
-        worker.engine, [path], options=options, settings=settings, features=worker.settings.features
+        worker.engine, [path], options=options, settings=settings.ingest, features=settings.features
     ):
         log.info("loaded", outcome=report.outcome.value)
 
@@ -188,6 +193,7 @@ def drain(worker: Worker, orders: Orders) -> None:
             _run(worker, got.claims)
             if not got.claims:
                 if not orders.wait or not _unfinished(worker.engine):
+                    clear_left_over(worker)
                     return
                 time.sleep(POLL_SECONDS)
         except Exception as error:
