@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from signal_pipeline.db.signals import StoredSignal
 from signal_pipeline.domain import PHASES, FailureReason, RejectionReason
 from signal_pipeline.dsp.windows import WindowGrid
-from signal_pipeline.errors import CorruptBlob, CSVLoaderError, FileRejected
+from signal_pipeline.errors import CorruptBlob, CSVLoaderError, FileRejected, SettingsError
 from signal_pipeline.ingest import codec
 from signal_pipeline.ingest.csv_reader import read_batches, read_rows, sha256_of
 from signal_pipeline.ingest.dialect import CsvDialect
@@ -118,18 +118,43 @@ def _rows_of_csv(signal: StoredSignal, settings: IngestSettings) -> NDArray[np.f
             "no samples and no file name: nothing to process. Store phase_a/b/c, or name a CSV in file_name.",
             reason=FailureReason.FILE_MISSING,
         )
+    start_row = _checked_start(signal)
+    dialect = _stored_dialect(signal)
+    byte_offset = _checked_offset(signal)
     path = _checked(Path(name), signal.source.sha256 if signal.source else signal.file_hash, settings)
-    byte_offset = signal.meta.get("byte_offset")
     if signal.source is None or signal.samples_count is None or byte_offset is None:
-        dialect = CsvDialect.from_json(signal.source.dialect) if signal.source else CsvDialect()
         return _read_whole(path, signal, dialect)
-    return read_rows(
-        path,
-        dialect=CsvDialect.from_json(signal.source.dialect),
-        start_row=signal.first_row - signal.lead_in,
-        n_rows=signal.samples_count,
-        byte_offset=byte_offset,
-    )
+    return read_rows(path, dialect=dialect, start_row=start_row, n_rows=signal.samples_count, byte_offset=byte_offset)
+
+
+def _checked_start(signal: StoredSignal) -> int:
+    """The file's row of the first sample, if there can be as many as are claimed. Others may have written them."""
+    start, n = signal.first_row - signal.lead_in, signal.samples_count
+    if n is not None and n < 1:
+        raise CSVLoaderError(f"the row claims {n} samples; at least 1 is read from its file")
+    if n is not None and n > MAX_SAMPLES:
+        raise CSVLoaderError(
+            f"the row claims {n} samples; at most {MAX_SAMPLES} are held in memory: split it",
+            reason=FailureReason.TOO_LARGE,
+        )
+    return start
+
+
+def _checked_offset(signal: StoredSignal) -> int | None:
+    """Where the first row begins in the file, in bytes; None where nobody noted it."""
+    offset = signal.meta.get("byte_offset")
+    if offset is None or (type(offset) is int and 0 <= offset < 2**63):
+        return offset
+    raise CSVLoaderError(f"meta.byte_offset is {str(offset)[:40]!r}; it is a number of bytes")
+
+
+def _stored_dialect(signal: StoredSignal) -> CsvDialect:
+    if signal.source is None:
+        return CsvDialect()
+    try:
+        return CsvDialect.from_json(signal.source.dialect)
+    except (ValueError, SettingsError) as error:
+        raise CSVLoaderError(f"how its file is to be read is not known any more: {error}") from error
 
 
 def _checked(path: Path, sha256: str | None, settings: IngestSettings) -> Path:
@@ -154,7 +179,7 @@ def _read_whole(path: Path, signal: StoredSignal, dialect: CsvDialect) -> NDArra
             f"more than {MAX_ROWS} rows in one signal; load it with `signal-pipeline ingest`, which splits it",
             reason=FailureReason.TOO_LARGE,
         )
-    start = signal.first_row - signal.lead_in
+    start = _checked_start(signal)
     end = samples.shape[1] if signal.samples_count is None else start + signal.samples_count
     if end > samples.shape[1]:
         raise CSVLoaderError(
