@@ -26,7 +26,10 @@ def split_folds(recordings: Sequence[str]) -> I8:
     """
     n = len(recordings)
     if n < MIN_WINDOWS:
-        raise ValueError(f"{n} windows are too few to learn from: {MIN_WINDOWS} are needed, choose more recordings")
+        raise ValueError(
+            f"{n} window{' is' if n == 1 else 's are'} too few to learn from: {MIN_WINDOWS} are needed, "
+            "choose more recordings"
+        )
     names = list(dict.fromkeys(recordings))
     if len(names) == 1:
         return np.arange(n, dtype=np.int64) * MAX_FOLDS // n

@@ -3,16 +3,17 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from signal_pipeline.cli.console import fail, out, print_json, readable_errors, say
+from signal_pipeline.cli.console import counted, fail, out, print_json, readable_errors, say
 from signal_pipeline.cli.environment import Surroundings, surroundings
 from signal_pipeline.cli.watch import AsJson
 from signal_pipeline.errors import SettingsError
@@ -33,8 +34,9 @@ Replace = Annotated[bool, typer.Option("--replace", help="Load known files again
 NoHeader = Annotated[bool, typer.Option("--no-header", help="The first line is data.")]
 DecimalComma = Annotated[bool, typer.Option("--decimal-comma", help="Numbers are written 1,5; cells end in ; or tab.")]
 
-KNOWN_SHOWN = 10
-"""Known files with a line of their own: whoever loads a folder again every hour reads the rest as a number."""
+SHOWN = {FileOutcome.KNOWN: 10, FileOutcome.FAILED: 3, FileOutcome.REJECTED: 3}
+"""Known files, and files that failed with the same words, that have a line of their own. Whoever loads a folder again
+every hour reads the rest as a number; and in a folder of thousands all have one mistake."""
 
 OTHERS_SHOWN = 1000
 NAMES_SHOWN = 10
@@ -137,39 +139,47 @@ class Loaded:
 
 
 def load_and_tell(here: Surroundings, paths: Sequence[Path], options: LoadOptions, *, hint: str = "") -> Loaded:
-    """Load the files, with a line on standard error for each that is not simply new; of known ones for the first.
+    """Load the files, with a line on standard error for each that is not simply new; of those alike for the first.
 
-    `hint` says where the other known files are listed.
+    `hint` says where the others are listed.
     """
     reports: list[FileReport] = []
-    known = 0
+    alike: Counter[tuple[FileOutcome, str]] = Counter()
     files = load_files(
         here.engine, paths, options=options, settings=here.settings.ingest, features=here.settings.features
     )
     for report in files:
         reports.append(report)
-        known += report.outcome is FileOutcome.KNOWN
-        surplus = report.outcome is FileOutcome.KNOWN and known > KNOWN_SHOWN
-        if report.message and not surplus:
-            # the message of a stored failure names its file, too: for those who read it elsewhere
-            message = report.message.removeprefix(f"{Path(report.name).name}: ")
+        # the message of a stored failure names its file, too: for those who read it elsewhere
+        message = (report.message or "").removeprefix(f"{Path(report.name).name}: ")
+        kind = (report.outcome, "" if report.outcome is FileOutcome.KNOWN else message)
+        alike[kind] += 1
+        if message and alike[kind] <= SHOWN.get(report.outcome, alike[kind]):
             say(f"{MARKS[report.outcome]} {escape(report.name)}: {escape(message)}")
     _tell_of_times(reports, options)
     if any(report.outcome is FileOutcome.NEW and report.message for report in reports):
         say("their scores are gone with them: when they are processed, signal-pipeline rescore --equipment NAME")
-    if known > KNOWN_SHOWN:
-        say(f"… and {known - KNOWN_SHOWN} more known files{hint}")
+    _tell_of_the_others(alike, hint)
     if not reports:
         say(f"no file whose name ends in .csv in {escape(', '.join(map(str, paths)))}{escape(_others(paths))}")
     return Loaded(tuple(reports))
+
+
+def _tell_of_the_others(alike: Mapping[tuple[FileOutcome, str], int], hint: str) -> None:
+    """How many files had no line of their own, and the words that they would have shared."""
+    for (outcome, message), n in alike.items():
+        if (more := n - SHOWN.get(outcome, n)) > 0:
+            files = counted(more, f"more {outcome.value} file")
+            say(f"… and {files}{hint}" + (f": {escape(message)}" if message else ""))
 
 
 def _tell_of_times(reports: Sequence[FileReport], options: LoadOptions) -> None:
     """Warn of files that the time of their last change stands for, and of entries of --times that named no file."""
     undated = [report.name for report in reports if report.recorded_at_source == "mtime"]
     if undated:
+        says, it = ("says", "it was") if len(undated) == 1 else ("say", "they were")
         say(
-            f"[yellow]warning[/]: {len(undated)} of them say nowhere when they were recorded, so the time of their "
+            f"[yellow]warning[/]: {len(undated)} of them {says} nowhere when {it} recorded, so the time of their "
             "last change stands for it; --times or --recorded-at says it better"
         )
     impossible = [f"{name} ({time})" for name in undated if (time := impossible_time_in(name)) is not None]
@@ -191,8 +201,8 @@ def _listed(names: Sequence[str]) -> str:
 
 def _others(folders: Sequence[Path]) -> str:
     """What lies in the folders instead, by the ends of its names, for whoever exports `.txt` or packs with gzip."""
-    files = (file for folder in folders for file in sorted(folder.iterdir())[:OTHERS_SHOWN] if file.is_file())
-    found = Counter(printable(file.suffix) or "no suffix" for file in files)
+    files = (file for folder in folders for file in folder.rglob("*") if file.is_file())
+    found = Counter(printable(file.suffix) or "no suffix" for file in islice(files, OTHERS_SHOWN))
     if not found:
         return ""
     listed = ", ".join(f"{n} {suffix}" for suffix, n in found.most_common(5))
@@ -220,8 +230,8 @@ def simulate(
     except OSError as error:
         fail(f"{error.filename or folder} cannot be written: {error.strerror}")
     out.print(
-        f"{len(truth.recordings)} recordings of {len(truth.motors)} motors in {escape(str(folder))}; "
-        f"{truth.developing} develops a fault\n"
+        f"{counted(len(truth.recordings), 'recording')} of {counted(len(truth.motors), 'motor')} in "
+        f"{escape(str(folder))}; {truth.developing} develops a fault\n"
         f"load them: signal-pipeline ingest {escape(str(folder))} --sample-rate {truth.fs:g}",
         soft_wrap=True,  # a command that is broken in two cannot be pasted
     )

@@ -9,7 +9,7 @@ import typer
 
 from signal_pipeline.anomaly.folds import MAX_FOLDS
 from signal_pipeline.anomaly.reference import Dropped, Reference
-from signal_pipeline.cli.console import out, print_json, readable_errors
+from signal_pipeline.cli.console import counted, out, print_json, readable_errors
 from signal_pipeline.cli.environment import surroundings
 from signal_pipeline.cli.watch import AsJson
 from signal_pipeline.errors import SettingsError
@@ -63,7 +63,10 @@ def show_trained(trained: training.Trained, *, as_json: bool = False) -> None:
         if reference is not None and name not in trained.refused:
             lines = [calibrated(reference), *advice(reference)]
             if left := trained.left_out.get(name):
-                lines.append(f"{left} more windows of this range were left out, evenly over the recordings")
+                lines.append(
+                    f"{counted(left, 'more window of this range was', 'more windows of this range were')} left out, "
+                    "evenly over the recordings"
+                )
             out.print(*[f"    {line}" for line in lines], sep="\n", markup=False, soft_wrap=True)
     for name, why in trained.refused.items():
         if name not in trained.windows:

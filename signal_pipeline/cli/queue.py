@@ -8,7 +8,7 @@ from uuid import UUID
 
 import typer
 
-from signal_pipeline.cli.console import err, fail, out, print_json, readable_errors
+from signal_pipeline.cli.console import counted, err, fail, out, print_json, readable_errors
 from signal_pipeline.cli.environment import surroundings
 from signal_pipeline.cli.watch import AsJson, models_of, status_table
 from signal_pipeline.db.claims import retry_failed
@@ -32,13 +32,13 @@ def process(
         with surroundings(settings, create=False) as here:
             from signal_pipeline.cli.dagster_work import drain_queue
 
-            processed = drain_queue(here, wait=wait, on_batch=lambda n: err.print(f"{n} signals done"))
+            processed = drain_queue(here, wait=wait, on_batch=lambda n: err.print(f"{counted(n, 'signal')} done"))
             found = read_status(here.engine)
         refused = {kind: model.refused for kind, model in models_of(settings).items() if model and model.refused}
     if as_json:
         print_json({"processed": processed} | found.as_dict() | {"models_refused": refused})
     else:
-        out.print(f"{processed} signals went through this process")
+        out.print(f"{counted(processed, 'signal')} went through this process")
         out.print(status_table(found))
     for kind, why in refused.items():
         err.print(f"nothing came of model {kind}, which is refused: {why}", markup=False, soft_wrap=True)
@@ -75,7 +75,7 @@ def recompute(
             from signal_pipeline.cli.dagster_work import recompute_outdated
 
             asked, computed = recompute_outdated(
-                here, equipment=equipment or [], on_batch=lambda n: err.print(f"{n} signals done")
+                here, equipment=equipment or [], on_batch=lambda n: err.print(f"{counted(n, 'signal')} done")
             )
     if as_json:
         print_json({"outdated": asked, "recomputed": computed})
@@ -99,4 +99,5 @@ def add_partitions(signal_ids: Annotated[list[UUID], typer.Argument(metavar="IDâ
             from signal_pipeline.cli.dagster_work import add_keys
 
             add_keys(here, signal_ids)
-    out.print(f"{len(signal_ids)} partitions are there")
+    many = "partitions are"
+    out.print(f"{counted(len(signal_ids), 'partition is', many)} there")

@@ -1,8 +1,8 @@
 """Which signals of a run get pictures, and what these show: from stored rows to metadata in Dagster's UI.
 
-A sample only: the pictures of one signal cost as much as the whole work on fifty recordings of ten seconds. Best
-effort: a picture that cannot be drawn is logged, says so in its place, and fails nothing. Drawing itself is in
-`pictures`, which needs the extra `plots`; without it the metadata say so. Not here: the report (`report`).
+A sample only: the pictures of one signal cost as much as the whole work on fifty to a hundred recordings of ten
+seconds. Best effort: a picture that cannot be drawn is logged, says so in its place, and fails nothing. Drawing itself
+is in `pictures`, which needs the extra `plots`; without it the metadata say so. Not here: the report (`report`).
 """
 
 import base64
@@ -38,9 +38,9 @@ Metadata = dict[str, AnyMetadata]
 
 SHARE = 0.05
 
-SIGNAL_IN_SAMPLES = 12_000_000
-"""What a signal's pictures, and importing what draws them, cost: as much as the work on so many samples of a phase
-(`benchmarks/pictures.py`)."""
+SIGNAL_IN_SAMPLES = 24_000_000
+"""What a signal's pictures, and importing what draws them, cost: as much as the work on so many samples of a phase,
+by the slower of both clocks (`benchmarks/pictures.py`): drawing has one thread, and extraction several."""
 
 PICTURED: Mapping[str, tuple[str, Callable[[Worker, UUID, Outcome], Drawing | None]]] = {
     "raw_signals": ("waveform", lambda worker, signal_id, _: draw_waveform(worker, signal_id)),

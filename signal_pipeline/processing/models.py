@@ -52,7 +52,7 @@ class Rescored:
     def __str__(self) -> str:
         if self.refused is not None:
             return self.refused
-        told = f"{self.windows} windows scored, {self.anomalies} anomalous"
+        told = f"{self.windows} window{'' if self.windows == 1 else 's'} scored, {self.anomalies} anomalous"
         return f"{told}, by the fleet's reference" if self.is_fleet else told
 
 

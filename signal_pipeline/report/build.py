@@ -88,9 +88,7 @@ def _over_time(told: Told, forecast: Sequence[Any]) -> "list[Section]":
         ),
         Section(
             "Anomaly scores",
-            plots.scores(told.recordings, told.events)
-            if scored
-            else "No recording of this time was scored: signal-pipeline train makes a model.",
+            plots.scores(told.recordings, told.events) if scored else words.UNSCORED,
         ),
         Section(
             "Features of each recording",

@@ -4,6 +4,7 @@ Names that come from outside (files, equipment) never enter a figure: plotly wou
 """
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from signal_pipeline.pictures.thinning import F4, spectrum_db, strongest
 CYCLES = 6
 LINE_HZ = 50.0
 COLUMNS = 3000
+SHORTEST = timedelta(minutes=1)
 SPREAD = 5
 """Times the threshold: scores beyond it flatten the healthy ones on a linear axis."""
 
@@ -26,7 +28,8 @@ def layout(figure: go.Figure, *, height: int, y: str = "", x: str = "") -> go.Fi
     figure.update_layout(
         template="plotly_white",
         height=height,
-        margin={"l": 62, "r": 18, "t": 36, "b": 46},
+        # above the plot the legend, and above that the buttons, which a touch screen always shows
+        margin={"l": 62, "r": 18, "t": 60, "b": 46},
         font={"family": "system-ui, sans-serif", "size": 13, "color": INK},
         legend={"orientation": "h", "y": 1.02, "x": 1, "xanchor": "right", "yanchor": "bottom"},
         hovermode="x unified",
@@ -38,6 +41,19 @@ def layout(figure: go.Figure, *, height: int, y: str = "", x: str = "") -> go.Fi
     if y:
         figure.update_yaxes(title_text=y)
     return figure
+
+
+def _over_time(figure: go.Figure, moments: Sequence[datetime]) -> None:
+    """An axis of a minute at least: around a single moment plotly would draw one of a millisecond."""
+    if moments and max(moments) - min(moments) < SHORTEST:
+        middle = min(moments) + (max(moments) - min(moments)) / 2
+        figure.update_xaxes(range=[middle - SHORTEST / 2, middle + SHORTEST / 2])
+
+
+def _recorded(phases: F4) -> list[tuple[int, str, str]]:
+    """Row, name and colour of each phase that holds a sample."""
+    styles = zip(PHASE_NAMES, PHASE_COLOURS, strict=True)
+    return [(k, name, colour) for k, (name, colour) in enumerate(styles) if np.isfinite(phases[k]).any()]
 
 
 def trend(hours: Sequence[Any], forecast: Sequence[Any]) -> go.Figure:
@@ -70,7 +86,9 @@ def trend(hours: Sequence[Any], forecast: Sequence[Any]) -> go.Figure:
     limits = [row.limit_value for row in forecast if row.limit_value is not None]
     if limits:
         figure.add_hline(y=limits[0], line={"color": ALARM, "dash": "dash"}, annotation_text=f"limit {limits[0]:.3g} A")
-    return layout(figure, height=360, y="RMS (A)")
+    if not forecast:
+        _over_time(figure, x)
+    return layout(figure, height=384, y="RMS (A)")
 
 
 def scores(recordings: Sequence[Any], events: Sequence[Any]) -> go.Figure:
@@ -96,7 +114,8 @@ def scores(recordings: Sequence[Any], events: Sequence[Any]) -> go.Figure:
     )
     for event in events:
         figure.add_vrect(x0=event.started_at, x1=event.ended_at, fillcolor=ALARM, opacity=0.15, line_width=0)
-    layout(figure, height=320, y="score")
+    _over_time(figure, x)
+    layout(figure, height=344, y="score")
     figure.update_yaxes(type="log" if _spreads(scored) else "linear")
     return figure
 
@@ -119,7 +138,8 @@ def _feature(recordings: Sequence[Any], column: str, label: str, *, first: bool)
         known = known or any(value is not None for value in y)
         line = {"color": colour, "width": 1.4}
         figure.add_scatter(x=x, y=y, name=shown, mode="lines+markers", line=line, marker={"size": 4})
-    layout(figure, height=230)
+    _over_time(figure, x)
+    layout(figure, height=254)
     figure.update_layout(title={"text": label, "font": {"size": 14}, "x": 0.01, "y": 0.97}, showlegend=first)
     if not known:
         figure.add_annotation(text="no window could say", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
@@ -134,10 +154,10 @@ def waveform(phases: F4, *, fs: float) -> go.Figure:
     begin = (n - length) // 2
     figure = go.Figure()
     x = np.round((begin + np.arange(length)) / fs, 6)
-    for k, (name, colour) in enumerate(zip(PHASE_NAMES, PHASE_COLOURS, strict=True)):
+    for k, name, colour in _recorded(phases):
         y = _numbers(phases[k, begin : begin + length], 4)
         figure.add_scatter(x=x.tolist(), y=y, name=name, mode="lines", line={"color": colour, "width": 1.5})
-    return layout(figure, height=320, x="time in the recording (s)", y="current (A)")
+    return layout(figure, height=344, x="time in the recording (s)", y="current (A)")
 
 
 def spectrum(phases: F4, *, fs: float, line_freq: float | None) -> go.Figure:
@@ -146,12 +166,12 @@ def spectrum(phases: F4, *, fs: float, line_freq: float | None) -> go.Figure:
     top = min(float(freqs[-1]), 21 * (line_freq or LINE_HZ))
     part, shown = strongest(freqs, levels, low=0.0, high=top, columns=COLUMNS)
     figure = go.Figure()
-    for k, (name, colour) in enumerate(zip(PHASE_NAMES, PHASE_COLOURS, strict=True)):
+    for k, name, colour in _recorded(phases):
         line = {"color": colour, "width": 1.1}
         figure.add_scatter(x=_numbers(part, 3), y=_numbers(shown[k], 1), name=name, mode="lines", line=line)
     if line_freq is not None:
         figure.add_vline(x=line_freq, line={"color": HIGHLIGHT, "dash": "dot"}, annotation_text=f"{line_freq:.2f} Hz")
-    layout(figure, height=340, x="frequency (Hz)", y="level (dBc)")
+    layout(figure, height=364, x="frequency (Hz)", y="level (dBc)")
     return figure
 
 

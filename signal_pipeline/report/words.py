@@ -51,6 +51,11 @@ PLATE_NAMES = {
     "rotor_bars": "the number of rotor bars",
 }
 
+UNSCORED = (
+    "No recording of this time was scored by a stream model: signal-pipeline train makes one, and "
+    "signal-pipeline rescore --equipment NAME scores what is stored."
+)
+
 SEVERITIES = ("healthy", "incipient", "moderate", "severe")
 STATES = {
     None: "cannot be judged",
@@ -130,7 +135,7 @@ def _worst_finding(diagnoses: Sequence[Any]) -> str | None:
 def _events(told: Told) -> str:
     scored = any(r.score is not None for r in told.recordings)
     if not scored and not told.events:
-        return "No anomaly model has scored it yet."
+        return "No stream model has scored it yet."
     is_open = [e for e in told.events if e.is_open]
     if not is_open:
         return f"No anomaly is open; {_count(len(told.events), 'event')} in this time."

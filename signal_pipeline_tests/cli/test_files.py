@@ -79,6 +79,31 @@ def test_of_many_known_files_the_first_ten_have_a_line_and_the_others_a_number(t
     assert "13 known, 2 failed, 1 rejected" in again.stdout
 
 
+def test_of_many_files_with_the_same_mistake_three_have_a_line_and_the_others_a_number_with_the_words(
+    tmp_path: Path, run: Run
+) -> None:
+    for i in range(6):
+        write_csv(tmp_path / f"{i}.csv", rows=1000, seed=i)
+    (tmp_path / "other.csv").write_text("ia,ib,ic\n1,2,3\n")
+    lines = run("ingest", str(tmp_path)).stderr.splitlines()
+    same = "no sample rate; give it with --sample-rate, in Hz"
+    assert [line for line in lines if same in line and line.startswith("failed ")] == [
+        f"failed {i}.csv: {same}" for i in range(3)
+    ]
+    assert f"… and 4 more failed files (--json lists them all): {same}" in lines
+
+
+def test_a_single_file_is_told_in_the_singular(tmp_path: Path, run: Run) -> None:
+    write_csv(tmp_path / "a" / "one.csv", rows=1500)
+    loaded = run("ingest", str(tmp_path), "--sample-rate", "1000")
+    assert "1 of them says nowhere when it was recorded" in loaded.stderr
+    worked = run("process")
+    assert "1 signal done" in worked.stderr
+    assert "1 signal went through this process" in worked.stdout
+    assert "a: 2 windows are too few to learn from" in run("train", code=1).stderr
+    assert "a: no forecast of rms_a, rms_b, rms_c: 1 hour since" in run("forecast").stdout
+
+
 def test_a_wrong_option_names_itself(tmp_path: Path, run: Run) -> None:
     file = write_csv(tmp_path / "a.csv")
     assert "--recorded-at" in run("ingest", str(file), "--recorded-at", "yesterday", code=1).stderr
@@ -102,9 +127,11 @@ def test_a_folder_without_csv_files_says_so_and_what_lies_there_instead(tmp_path
     assert run("ingest", str(tmp_path)).stderr.splitlines()[-1].endswith(str(tmp_path))
     for name in ("a.txt", "b.txt", "c.csv.gz"):
         (tmp_path / name).write_text("1,2,3\n")
+    (tmp_path / "saw").mkdir()
+    (tmp_path / "saw" / "d.txt").write_text("1,2,3\n")
     line = run("ingest", str(tmp_path)).stderr
     assert ".csv" in line
-    assert "2 .txt, 1 .gz" in line
+    assert "3 .txt, 1 .gz" in line
 
 
 def test_decimal_commas_are_read_on_request(tmp_path: Path, as_json: Callable[..., Any]) -> None:

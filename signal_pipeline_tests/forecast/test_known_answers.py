@@ -93,7 +93,7 @@ def test_hours_of_the_day_that_were_never_seen_are_forecast_by_the_usual_level()
 def test_a_short_history_is_refused(n: int) -> None:
     refusal = _refusal(motor(30)[:n])
     assert refusal.reason is RefusalReason.TOO_SHORT
-    assert f"{n} hours" in refusal.message
+    assert refusal.message.startswith("1 hour since" if n == 1 else f"{n} hours since")
 
 
 def test_the_shortest_history_that_is_not_refused_has_intervals() -> None:

@@ -47,3 +47,22 @@ def test_a_thinned_spectrum_loses_no_line() -> None:
     assert shown.shape[1] <= 300
     assert shown[2].max() == -7.0
     assert part[shown[2].argmax()] == pytest.approx(freqs[12_345], abs=4)
+
+
+@pytest.mark.parametrize("starts_at", [0, 7, 23], ids=lambda at: f"at {at} s")
+def test_the_spectrum_of_a_motor_that_starts_on_the_way_is_that_of_the_running_motor(starts_at: int) -> None:
+    noise = np.random.default_rng(1).normal(0, 0.01, (3, round(40 * FS)))
+    running = noise + tone((50, 10), seconds=40)
+    begin = round(starts_at * FS)
+    running[:, :begin] = noise[:, :begin]
+    running[:, begin : begin + round(FS)] *= 6
+    freqs, levels = spectrum_db(running.astype(np.float32), fs=FS)
+    assert freqs[levels.argmax(axis=1)] == pytest.approx([50, 50, 50], abs=0.1)
+    assert (levels[:, np.argmin(np.abs(freqs - 47))] < -80).all(), "nothing of the start stands in it"
+
+
+def test_the_spectrum_of_a_steady_recording_is_that_of_its_first_part() -> None:
+    steady = np.stack([tone((50, 10), (20 + k, 0.5), seconds=30) for k in range(3)])
+    first = spectrum_db(steady[:, : round(10 * FS)], fs=FS)
+    for whole, part in zip(spectrum_db(steady, fs=FS), first, strict=True):
+        assert np.array_equal(whole, part)

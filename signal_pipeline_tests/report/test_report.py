@@ -92,6 +92,15 @@ def test_a_report_of_a_time_without_recordings_says_so(engine: Engine) -> None:
         assert sentence in found.text
 
 
+@pytest.mark.usefixtures("reported")
+def test_without_scores_the_report_says_how_one_gets_them_with_and_without_a_model(engine: Engine) -> None:
+    change(engine, "DELETE FROM anomaly_events")
+    change(engine, "DELETE FROM anomaly_scores WHERE model_kind = 'stream'")
+    text = Page(page(engine)).text
+    assert "No stream model has scored it yet." in text
+    assert "signal-pipeline train makes one, and signal-pipeline rescore --equipment NAME scores what is stored" in text
+
+
 def test_bounds_are_those_of_the_recordings(engine: Engine, reported: list[UUID]) -> None:
     assert len(reported) == 3
     found = Page(page(engine, start=MIDNIGHT + timedelta(hours=1), end=MIDNIGHT + timedelta(hours=2)))
