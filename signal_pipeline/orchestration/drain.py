@@ -67,7 +67,7 @@ def drain(
         elif wait and _unfinished(worker):
             sleep(POLL_SECONDS)
         else:
-            clear_left_over(worker)
+            retrying(lambda: clear_left_over(worker))
             return processed
 
 
