@@ -30,14 +30,17 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 from sqlalchemy import Connection, Engine, text
 
+from signal_pipeline.orchestration.ops import PER_SIGNAL
 from signal_pipeline.orchestration.partitions import (
     PARTITIONS_NAME,
+    SIGNALS,
     delete_keys,
     keys_in_use,
     lock_keys,
     run_keys,
     unfinished_backfills,
 )
+from signal_pipeline.orchestration.status_cache import InstanceContext
 from signal_pipeline.processing.finalize import clear_left_over
 from signal_pipeline.processing.worker import Worker
 
@@ -172,6 +175,12 @@ def _placed(instance: DagsterInstance, run: DagsterRun, keys: set[str]) -> bool:
     return any(event is not None and event.partition in keys for event in events)
 
 
+def refresh_status(instance: DagsterInstance) -> None:
+    """Bring up to date what Dagster shows of the keys: the next person who looks waits for the latest ones only."""
+    pairs = [(asset_key, SIGNALS) for asset_key in PER_SIGNAL]
+    instance.event_log_storage.get_asset_status_cache_values(pairs, InstanceContext(instance))
+
+
 @op(required_resource_keys={"worker"}, description="Deletes the oldest partition keys of final signals above a limit.")
 def prune_partition_keys(context: OpExecutionContext) -> None:
     worker: Worker = context.resources.worker
@@ -191,6 +200,7 @@ def prune_partition_keys(context: OpExecutionContext) -> None:
 def prune_old_runs(context: OpExecutionContext) -> None:
     worker: Worker = context.resources.worker
     deleted = prune_runs(context.instance, days=worker.settings.retention.dagster_runs_kept_days)
+    refresh_status(context.instance)
     if deleted:
         log.info("dagster_runs.pruned", runs=deleted)
     context.add_output_metadata({"deleted": deleted})

@@ -26,7 +26,7 @@ from signal_pipeline.orchestration.dispatch import RunStage, plan
 from signal_pipeline.orchestration.fetch import fetch_for
 from signal_pipeline.orchestration.jobs import PROCESS_SIGNALS
 from signal_pipeline.orchestration.partitions import RANGE_END, RANGE_START, Stretch, place_keys, stretches
-from signal_pipeline.orchestration.retention import KEYS_A_LOCK, prune_keys
+from signal_pipeline.orchestration.retention import KEYS_A_LOCK, prune_keys, refresh_status
 from signal_pipeline.orchestration.run_state import CLAIM_TAG
 from signal_pipeline.processing.finalize import cancel_batch
 from signal_pipeline.processing.worker import Worker
@@ -44,6 +44,9 @@ DUE = 2 / 3
 
 PRUNED_ABOVE = 1.1
 """Times PARTITION_KEYS_KEPT: below, keys wait for the hourly retention."""
+
+REFRESHED_EVERY = 2000
+"""Keys after which what Dagster shows of them is brought up to date: a thousandth of what their signals cost."""
 
 STAGES = {
     DagsterRunStatus.QUEUED: RunStage.WAITING,
@@ -92,6 +95,8 @@ def tick(instance: DagsterInstance, worker: Worker) -> list[RunRequest]:
         return []
     keys = place_keys(instance, worker.engine, [i for claim in wanted for i in claim.signal_ids])
     _prune(instance, worker, len(keys))
+    if len(keys) // REFRESHED_EVERY > (len(keys) - sum(len(claim.signal_ids) for claim in wanted)) // REFRESHED_EVERY:
+        refresh_status(instance)
     return [request for claim in wanted for request in requests_for(claim, keys)]
 
 

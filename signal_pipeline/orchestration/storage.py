@@ -18,21 +18,23 @@ from typing import Any, cast
 
 import structlog
 from dagster import Any as AnyConfig
-from dagster import AssetKey, DagsterEventType, Field
+from dagster import DagsterEventType, Field
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.base_storage import DagsterStorage
 from dagster._core.storage.config import pg_config
 from dagster._core.storage.event_log import SqlEventLogStorageTable
 from dagster._core.storage.event_log.schema import DynamicPartitionsTable
 from dagster._serdes import ConfigurableClassData
-from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
+from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_config
 from sqlalchemy import Engine, create_engine, delete, func, insert, select, text
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.pool import NullPool
 
 from signal_pipeline.db.urls import with_limits
 from signal_pipeline.errors import SettingsError
 from signal_pipeline.orchestration.look_only import LookOnlyStorage
+from signal_pipeline.orchestration.status_cache import StatusKeepingStorage
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +55,7 @@ LOOKED_AT: set[str] = set()
 """URLs at which this process has found, or made, Dagster's tables."""
 
 
-class BatchingEventLogStorage(PostgresEventLogStorage):
+class BatchingEventLogStorage(StatusKeepingStorage):
     """Writes planned events and materializations of a batch with one INSERT; deletes and looks up keys together."""
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
@@ -64,29 +66,14 @@ class BatchingEventLogStorage(PostgresEventLogStorage):
             else:
                 super().store_event_batch(list(group))
 
-    def get_latest_asset_partition_materialization_attempts_without_materializations(
-        self, asset_key: AssetKey, after_storage_id: int | None = None
-    ) -> Mapping[str, tuple[str, int]]:
-        """The same answer as Dagster's, from one query that brings only the partitions it is about.
-
-        Dagster fetches the latest planned event and the latest materialization of every partition, after every change
-        of the keys, to find the few that failed or are under way.
-        """
-        kinds = [DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_MATERIALIZATION_PLANNED]
-        latest = self._latest_event_ids_by_partition_subquery(asset_key, kinds, after_cursor=after_storage_id).c
-        made, planned = (func.max(latest.id).filter(latest.dagster_event_type == kind.value) for kind in kinds)
-        open_ = (
-            select(latest.partition, planned.label("id"))
-            .group_by(latest.partition)
-            .having(planned > func.coalesce(made, 0))
-            .subquery()
-        )
-        events = SqlEventLogStorageTable.c
-        query = select(open_.c.partition, events.run_id, events.id).join_from(
-            open_, SqlEventLogStorageTable, events.id == open_.c.id
-        )
+    def get_dynamic_partitions(self, partitions_def_name: str) -> Sequence[str]:
+        """All keys, oldest first, as one array: a row for each of 20,000 takes five times as long to read."""
+        self._check_partitions_table()
+        table = DynamicPartitionsTable.c
+        keys = func.array_agg(aggregate_order_by(table.partition, table.id))
+        query = select(keys).where(table.partitions_def_name == partitions_def_name)
         with self.index_connection() as conn:
-            return {row.partition: (row.run_id, row.id) for row in conn.execute(query)}
+            return conn.execute(query).scalar_one() or []
 
     def get_existing_dynamic_partitions(
         self, partitions_def_name: str, partition_keys: Sequence[str]
