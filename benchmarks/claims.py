@@ -27,7 +27,7 @@ from sqlalchemy.engine import make_url
 from benchmarks.measuring import connect
 from benchmarks.queues import TABLES, install, open_queue, refill
 from benchmarks.racing import Race, Result, Workers
-from signal_pipeline.db import claim_sql
+from signal_pipeline.db import claim_sql, counters
 from signal_pipeline.db.embedded import embedded_server
 from signal_pipeline.db.engine import create_engine
 from signal_pipeline.settings import DatabaseSettings
@@ -99,6 +99,7 @@ def touched(url: str, batch: int) -> dict[str, float]:
     """What Postgres says of one fetch by S2, for each signal: 8-kB pages looked at, and bytes of WAL."""
     engine = create_engine(url, DatabaseSettings())
     given = {"claimed_by": "w", "lease_seconds": 60.0, "max_attempts": 3, "token": os.urandom(16).hex(), "n": batch}
+    given["shards"] = counters.SHARDS
     with engine.connect() as conn:
         statement = text(f"EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) {claim_sql.CLAIM_BATCH.text}")
         plan = conn.execute(statement, given).scalar_one()[0]["Plan"]

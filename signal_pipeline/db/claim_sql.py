@@ -12,7 +12,12 @@ off the index on status and time: that one looks as cheap as the right one while
 hour, and then each fetch visits all that is under way, or sorts all that waits (docs/decisions/0110).
 """
 
+from typing import Final
+
 from sqlalchemy import text
+
+from signal_pipeline.db import counters
+from signal_pipeline.domain import Stage
 
 # A signal whose own work was started `max_attempts` times, and was under way when its worker died, kills its worker.
 # One whose work had ended (`work_started_at` is NULL) died of something else. No fetch takes it, and each fetch buries
@@ -35,6 +40,29 @@ BURY_CRASH_LOOPS = text("""
     RETURNING r.id
 """)
 
+_WAITED: Final = "CAST(extract(epoch FROM greatest(now() - created_at, interval '0')) * 1000000 AS bigint)"
+"""Microseconds from the load."""
+
+# How the statements that take end: they count what was `taken` themselves, so that a fetch is one round trip and one
+# transaction, and hand it over, a row a token. A signal's wait ends, and is counted, once: at the first claim of its
+# life. The claim's own time is the database's, from the statement's arrival until the last row was taken: the clock is
+# read above the aggregate, which has read them all.
+_COUNTED: Final = f"""
+    tally AS MATERIALIZED (
+        SELECT n, again, CAST(extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000000 AS bigint) AS took
+        FROM (SELECT count(*) AS n, count(*) FILTER (WHERE reclaimed) AS again FROM taken) AS every WHERE n > 0
+    ), observed AS (
+        SELECT '{counters.QUEUE}' AS what, {counters.bucket_of(counters.QUEUE, "waited")} AS le,
+               count(*) AS n, sum(waited) AS microseconds
+        FROM taken WHERE waited IS NOT NULL GROUP BY le
+        UNION ALL
+        SELECT '{Stage.CLAIM}', {counters.bucket_of(Stage.CLAIM, "took")}, 1, took FROM tally
+    ), raised AS (
+        SELECT 'claims_total' AS name, n FROM tally
+        UNION ALL
+        SELECT 'reclaims_total', again FROM tally WHERE again > 0
+    ), {counters.INSERTS}"""  # noqa: S608  of constants
+
 # S2. Two CTEs, because each has a partial index of its own, and an OR would use neither. Expired leases come first:
 # their recovery time is promised. A signal that was being worked on when its worker died is claimed alone (a token of
 # its own), so that a poisonous one cannot take neighbours with it; at the attempt cap it is left to be buried. No work
@@ -45,7 +73,7 @@ BURY_CRASH_LOOPS = text("""
 # Rows are handed over by their place (ctid), not by id: the lock holds them there, and the primary key, whose random
 # pages are the first to fall out of the cache, is not searched. Should a row have moved between the statement's start
 # and its lock, the UPDATE does not see it, and the next fetch takes it.
-CLAIM_BATCH = text("""
+CLAIM_BATCH = text(f"""
     WITH expired AS MATERIALIZED (
         SELECT ctid AS place, id FROM raw_signals
         WHERE (processing_status = 'processing') IS TRUE AND lease_expires_at < now()
@@ -55,23 +83,23 @@ CLAIM_BATCH = text("""
         SELECT ctid AS place, id, claimed_at IS NULL AS is_first FROM raw_signals
         WHERE (processing_status = 'pending') IS TRUE AND (lease_expires_at IS NULL OR lease_expires_at < now())
         ORDER BY created_at, id LIMIT (SELECT :n - count(*) FROM expired) FOR UPDATE SKIP LOCKED
-    )
-    UPDATE raw_signals
-    SET processing_status = 'processing', claimed_by = :claimed_by, claimed_at = now(), work_started_at = NULL,
-        claim_token = CASE WHEN processing_status = 'processing' AND work_started_at IS NOT NULL
-                           THEN gen_random_uuid() ELSE CAST(:token AS uuid) END,
-        lease_expires_at = now() + make_interval(secs => :lease_seconds)
-    WHERE ctid = ANY(ARRAY(SELECT place FROM expired UNION ALL SELECT place FROM waiting))
-    RETURNING id, claim_token, created_at,
-              (SELECT true FROM raw_signals AS p
-               WHERE (p.processing_status = 'processing') IS TRUE AND p.lease_expires_at < now()
-                 AND p.work_started_at IS NOT NULL AND p.attempts >= :max_attempts
-               ORDER BY p.lease_expires_at LIMIT 1) IS NOT NULL AS poison,
-              id IN (SELECT id FROM expired) AS reclaimed,
-              CASE WHEN id IN (SELECT id FROM waiting WHERE is_first)
-                   THEN CAST(extract(epoch FROM greatest(now() - created_at, interval '0')) AS double precision)
-              END AS waited
-""")
+    ), taken AS (
+        UPDATE raw_signals
+        SET processing_status = 'processing', claimed_by = :claimed_by, claimed_at = now(), work_started_at = NULL,
+            claim_token = CASE WHEN processing_status = 'processing' AND work_started_at IS NOT NULL
+                               THEN gen_random_uuid() ELSE CAST(:token AS uuid) END,
+            lease_expires_at = now() + make_interval(secs => :lease_seconds)
+        WHERE ctid = ANY(ARRAY(SELECT place FROM expired UNION ALL SELECT place FROM waiting))
+        RETURNING id, claim_token, created_at, id IN (SELECT id FROM expired) AS reclaimed,
+                  CASE WHEN id IN (SELECT id FROM waiting WHERE is_first) THEN {_WAITED} END AS waited
+    ), {_COUNTED}
+    SELECT claim_token, array_agg(id ORDER BY created_at, id) AS ids, min(created_at) AS created_at,
+           (SELECT true FROM raw_signals AS p
+            WHERE (p.processing_status = 'processing') IS TRUE AND p.lease_expires_at < now()
+              AND p.work_started_at IS NOT NULL AND p.attempts >= :max_attempts
+            ORDER BY p.lease_expires_at LIMIT 1) IS NOT NULL AS poison
+    FROM taken GROUP BY claim_token
+""")  # noqa: S608  of constants
 
 # S1 looks without locking, then takes one row at a time; whoever comes second gets no row back.
 CANDIDATES = text("""
@@ -86,23 +114,24 @@ CANDIDATES = text("""
     LIMIT :n
 """)
 
-CLAIM_ONE = text("""
-    UPDATE raw_signals AS r
-    SET processing_status = 'processing', claimed_by = :claimed_by, claimed_at = now(), work_started_at = NULL,
-        claim_token = CASE WHEN processing_status = 'processing' AND work_started_at IS NOT NULL
-                           THEN gen_random_uuid() ELSE CAST(:token AS uuid) END,
-        lease_expires_at = now() + make_interval(secs => :lease_seconds)
-    FROM (SELECT id AS was_id, processing_status AS was, claimed_at AS was_claimed FROM raw_signals WHERE id = :id) AS o
-    WHERE id = :id AND was_id = :id
-      AND ((processing_status = 'pending' AND (lease_expires_at IS NULL OR lease_expires_at < now()))
-           OR (processing_status = 'processing' AND lease_expires_at < now()
-               AND (work_started_at IS NULL OR attempts < :max_attempts)))
-    RETURNING id, claim_token, created_at, true AS poison,  -- S1 looks each time
-              was = 'processing' AS reclaimed,
-              CASE WHEN was_claimed IS NULL
-                   THEN CAST(extract(epoch FROM greatest(now() - created_at, interval '0')) AS double precision)
-              END AS waited
-""")
+CLAIM_ONE = text(f"""
+    WITH taken AS (
+        UPDATE raw_signals AS r
+        SET processing_status = 'processing', claimed_by = :claimed_by, claimed_at = now(), work_started_at = NULL,
+            claim_token = CASE WHEN processing_status = 'processing' AND work_started_at IS NOT NULL
+                               THEN gen_random_uuid() ELSE CAST(:token AS uuid) END,
+            lease_expires_at = now() + make_interval(secs => :lease_seconds)
+        FROM (SELECT id AS was_id, processing_status AS was, claimed_at AS was_claimed
+              FROM raw_signals WHERE id = :id) AS o
+        WHERE id = :id AND was_id = :id
+          AND ((processing_status = 'pending' AND (lease_expires_at IS NULL OR lease_expires_at < now()))
+               OR (processing_status = 'processing' AND lease_expires_at < now()
+                   AND (work_started_at IS NULL OR attempts < :max_attempts)))
+        RETURNING id, claim_token, created_at, was = 'processing' AS reclaimed,
+                  CASE WHEN was_claimed IS NULL THEN {_WAITED} END AS waited
+    ), {_COUNTED}
+    SELECT claim_token, ARRAY[id] AS ids, created_at, true AS poison FROM taken  -- S1 looks each time
+""")  # noqa: S608  of constants
 
 # Who holds what a person asked for. In id order and waiting for locks: two people may ask for the same ids at once.
 LOCK_REQUESTED = text("""

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import uniform
-from time import perf_counter, sleep
+from time import sleep
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -67,13 +67,14 @@ def claim_pending(engine: Engine, *, settings: ClaimSettings, claimed_by: str, l
         "max_attempts": settings.claim_max_attempts,
         "token": uuid4(),
         "n": n,
+        "shards": counters.SHARDS,
     }
     take = _take_batch if settings.claim_strategy is ClaimStrategy.S2 else _take_one_by_one
     with engine.connect() as conn:
-        taken = take(conn, parameters)
-        # whoever fetches sees to it: an empty fetch cannot say whether there is poison, any other one can
-        buried = _bury_crash_loops(conn, settings.claim_max_attempts) if _may_hold_poison(taken) else ()
-        conn.commit()
+        # each statement is a transaction of its own: one that takes counts, too, and needs no other beside it
+        taken = take(conn.execution_options(isolation_level="AUTOCOMMIT"), parameters)
+    # whoever fetches sees to it: an empty fetch cannot say whether there is poison, any other one can
+    buried = _bury_crash_loops(engine, settings.claim_max_attempts) if _may_hold_poison(taken) else ()
     return Claimed(_grouped(taken), buried)
 
 
@@ -81,49 +82,28 @@ def _may_hold_poison(taken: Sequence[Any]) -> bool:
     return not taken or bool(taken[0].poison)
 
 
-def _bury_crash_loops(conn: Connection, max_attempts: int) -> tuple[UUID, ...]:
-    buried = tuple(conn.execute(claim_sql.BURY_CRASH_LOOPS, {"max_attempts": max_attempts}).scalars())
-    counters.add(conn, {counters.failed(Stage.CLAIM, FailureReason.CRASH_LOOP): len(buried)})
+def _bury_crash_loops(engine: Engine, max_attempts: int) -> tuple[UUID, ...]:
+    """What killed its worker `max_attempts` times -> failed. A fetch that died before it: the next one does it."""
+    with engine.begin() as conn:
+        buried = tuple(conn.execute(claim_sql.BURY_CRASH_LOOPS, {"max_attempts": max_attempts}).scalars())
+        counters.add(conn, {counters.failed(Stage.CLAIM, FailureReason.CRASH_LOOP): len(buried)})
     return buried
 
 
-def _take_batch(conn: Connection, parameters: dict[str, Any]) -> list[Any]:
-    began = perf_counter()
-    taken = list(conn.execute(claim_sql.CLAIM_BATCH, parameters))
-    _count_taken(conn, taken, perf_counter() - began)
-    return taken
+def _take_batch(conn: Connection, parameters: dict[str, Any]) -> Sequence[Any]:
+    return conn.execute(claim_sql.CLAIM_BATCH, parameters).all()
 
 
-def _count_taken(conn: Connection, taken: Sequence[Any], seconds: float) -> None:
-    """With the claim itself; a signal's wait ends, and is counted, once: at the first claim of its life."""
-    if taken:
-        waits = [row.waited for row in taken if row.waited is not None]
-        amounts = {"claims_total": len(taken), "reclaims_total": sum(row.reclaimed for row in taken)}
-        counters.add(conn, amounts, {counters.QUEUE: waits, Stage.CLAIM: [seconds]})
-
-
-def _take_one_by_one(conn: Connection, parameters: dict[str, Any]) -> list[Any]:
+def _take_one_by_one(conn: Connection, parameters: dict[str, Any]) -> Sequence[Any]:
     """S1, which looks without locking: while others take all that it saw, it looks again, after a random pause."""
     for look in range(S1_LOOKS):
         candidates = conn.execute(claim_sql.CANDIDATES, parameters).scalars().all()
-        conn.commit()
-        taken = _take_each(conn, parameters, candidates)
+        # one that another worker took first is skipped
+        taken = [row for i in candidates for row in conn.execute(claim_sql.CLAIM_ONE, {**parameters, "id": i})]
         if taken or not candidates:
             return taken
         sleep(uniform(0, S1_PAUSE_SECONDS * (look + 1)))  # noqa: S311  who waits how long is no secret
     return []
-
-
-def _take_each(conn: Connection, parameters: dict[str, Any], candidates: Sequence[UUID]) -> list[Any]:
-    """Each signal in a transaction of its own; one that another worker took first is skipped."""
-    taken: list[Any] = []
-    for signal_id in candidates:
-        began = perf_counter()
-        one = conn.execute(claim_sql.CLAIM_ONE, {**parameters, "id": signal_id}).all()
-        _count_taken(conn, one, perf_counter() - began)
-        conn.commit()
-        taken += one
-    return taken
 
 
 def already_extracted(engine: Engine, token: UUID, *, version: str) -> dict[UUID, int]:
@@ -134,9 +114,10 @@ def already_extracted(engine: Engine, token: UUID, *, version: str) -> dict[UUID
 
 
 def _grouped(rows: Iterable[Any]) -> tuple[Claim, ...]:
+    """By token; S1 brings row by row what has one. Both the claims and the signals of each oldest first."""
     by_token: dict[UUID, list[UUID]] = defaultdict(list)
-    for row in sorted(rows, key=lambda r: (r.created_at, r.id)):
-        by_token[row.claim_token].append(row.id)
+    for row in sorted(rows, key=lambda r: (r.created_at, r.ids)):
+        by_token[row.claim_token] += row.ids
     return tuple(Claim(token, tuple(ids)) for token, ids in by_token.items())
 
 

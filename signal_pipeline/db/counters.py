@@ -4,8 +4,8 @@ retention.
 Each is spread over a few shards, so that workers finishing at the same time do not queue on one row. The shard is that
 of the database's own process behind the connection: in containers every worker has the same process id. It stays the
 same within a transaction, so those who share it lock in one order, and cannot deadlock as long as they add names in
-one order, too. Add last: the rows are locked until the transaction ends. Not here: what the names mean to a reader
-(`observability.metrics`).
+one order, too: durations, then totals, each by name. Add last: the rows are locked until the transaction ends. Not
+here: what the names mean to a reader (`observability.metrics`), and what a claim counts (`claim_sql`).
 """
 
 from bisect import bisect_left
@@ -28,21 +28,34 @@ BOUNDS: Final = {
 }
 """Upper bounds of the buckets (s); one without bound follows. Other bounds later: stored counts move up to the next."""
 
-ADD = text("""
-    WITH counted AS (
+INSERTS: Final = """
+    lasted AS (
+        INSERT INTO durations (what, le, shard, observations, microseconds)
+        SELECT o.what, o.le, pg_backend_pid() % :shards, o.n, o.microseconds FROM observed AS o ORDER BY o.what, o.le
+        ON CONFLICT (what, le, shard) DO UPDATE
+        SET observations = durations.observations + excluded.observations,
+            microseconds = durations.microseconds + excluded.microseconds
+        RETURNING what
+    ), counted AS (
         INSERT INTO counters (name, shard, value)
-        SELECT w.name, pg_backend_pid() % :shards, w.n
-        FROM unnest(CAST(:names AS text[]), CAST(:ns AS bigint[])) AS w (name, n) ORDER BY w.name
+        SELECT r.name, pg_backend_pid() % :shards, r.n
+        FROM raised AS r WHERE (SELECT count(*) FROM lasted) IS NOT NULL ORDER BY r.name
         ON CONFLICT (name, shard) DO UPDATE SET value = counters.value + excluded.value
-    )
-    INSERT INTO durations (what, le, shard, observations, microseconds)
-    SELECT w.what, w.le, pg_backend_pid() % :shards, w.n, w.microseconds
-    FROM unnest(CAST(:whats AS text[]), CAST(:les AS double precision[]), CAST(:counts AS bigint[]),
-                CAST(:microseconds AS bigint[])) AS w (what, le, n, microseconds) ORDER BY w.what, w.le
-    ON CONFLICT (what, le, shard) DO UPDATE
-    SET observations = durations.observations + excluded.observations,
-        microseconds = durations.microseconds + excluded.microseconds
-""")
+    )"""
+"""Put what the CTEs `observed (what, le, n, microseconds)` and `raised (name, n)` say where it belongs.
+
+Parts of one statement run in any order, and its locks would be taken in any: so the totals ask for the durations.
+"""
+
+ADD = text(f"""
+    WITH observed AS (
+        SELECT * FROM unnest(CAST(:whats AS text[]), CAST(:les AS double precision[]), CAST(:counts AS bigint[]),
+                             CAST(:microseconds AS bigint[])) AS w (what, le, n, microseconds)
+    ), raised AS (
+        SELECT * FROM unnest(CAST(:names AS text[]), CAST(:ns AS bigint[])) AS w (name, n)
+    ), {INSERTS}
+    SELECT
+""")  # noqa: S608  of constants
 
 TOTALS = text("SELECT name, sum(value)::bigint AS value FROM counters GROUP BY name ORDER BY name")
 
@@ -60,6 +73,17 @@ def failed(stage: Stage, reason: FailureReason) -> str:
 def bounds_of(what: str) -> tuple[float, ...]:
     """The upper bounds of the buckets of a duration, infinity last."""
     return (*map(float, BOUNDS.get(what, BOUNDS["stage"])), float("inf"))
+
+
+def bucket_of(what: str, microseconds: str) -> str:
+    """SQL: the upper bound of the bucket of a duration given in SQL, the same that `add` puts it into.
+
+    `width_bucket` counts the bounds that are not above a value, and a bucket holds what does not exceed its own: both
+    are turned round.
+    """
+    falling = ", ".join(f"{-bound}" for bound in reversed(bounds_of(what)))
+    bounds = f"'{{{falling}}}'::double precision[]"
+    return f"-({bounds})[width_bucket(-({microseconds}) / 1e6::double precision, {bounds})]"
 
 
 def add(

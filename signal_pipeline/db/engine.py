@@ -4,9 +4,12 @@ A server that goes silent must not hang a worker for ever: connecting, waiting f
 peer each have their own limit. Errors of the driver are wrapped once, here.
 """
 
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 import sqlalchemy
@@ -25,6 +28,9 @@ NO_CONNECTION = (OperationalError, InterfaceError, PoolTimeout, psycopg.Operatio
 
 WAKE_SECONDS = 0.1
 """How often a wait for an answer looks at signals such as Ctrl-C, as in psycopg."""
+
+WARM_SECONDS = 1.0
+"""So long after its last use a connection is believed to be alive, unless its socket says otherwise."""
 
 
 def create_engine(url: str, settings: DatabaseSettings, *, grace_seconds: float = DEAD_PEER_SECONDS) -> Engine:
@@ -54,10 +60,40 @@ def create_engine(url: str, settings: DatabaseSettings, *, grace_seconds: float 
             options=" ".join(f"-c {name}={value}" for name, value in options.items()),
         ),
     )
+    _ping_seldom(engine)
     if settings.database_statement_timeout_seconds:
         impatient = _impatient(settings.database_statement_timeout_seconds + grace_seconds)
         event.listen(engine, "do_connect", lambda _dialect, _record, args, kwargs: impatient.connect(*args, **kwargs))
     return engine
+
+
+def _ping_seldom(engine: Engine) -> None:
+    """Ask the server whether a pooled connection is alive only where that can be doubted: a claim is one round trip.
+
+    A server that stops, or ends a session, says so, and the socket has something to be read. One that goes silent
+    within `WARM_SECONDS` meets the next statement instead of the ping, as it may after any ping.
+    """
+    used: WeakKeyDictionary[psycopg.Connection, float] = WeakKeyDictionary()
+    ask = engine.dialect.do_ping
+
+    def remember(connection: Any, _record: Any) -> None:
+        if connection is not None:
+            used[connection] = monotonic()
+
+    def is_alive(connection: Any) -> bool:
+        return (monotonic() - used.get(connection, 0.0) < WARM_SECONDS and _is_quiet(connection)) or ask(connection)
+
+    event.listen(engine, "checkin", remember)
+    engine.dialect.do_ping = is_alive  # type: ignore[method-assign, assignment]
+
+
+def _is_quiet(connection: psycopg.Connection) -> bool:
+    """Whether the connection is open, and nothing has come from the server that nobody asked for."""
+    if connection.closed:
+        return False
+    look = select.poll()
+    look.register(connection.fileno(), select.POLLIN)
+    return not look.poll(0)
 
 
 def _impatient(seconds: float) -> type[psycopg.Connection]:

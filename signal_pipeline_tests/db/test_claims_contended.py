@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine, text
 
-from signal_pipeline.db import claims
+from signal_pipeline.db import claims, counters
 from signal_pipeline.db.claims import Failure
 from signal_pipeline.db.engine import create_engine
 from signal_pipeline.domain import FailureReason, Stage
@@ -62,6 +62,40 @@ def test_eight_processes_claim_a_thousand_signals_once_each(engine: Engine, stra
     assert stored == set(answered)
     assert statuses(engine) == {"processing": 1000}
     assert sum(1 for result in results if result) > 1
+
+
+def claim_and_complete(start: Start, url: str, strategy: str, name: str) -> int:
+    """Claim and complete until nothing waits, all that is counted on one shard; how many there were."""
+    engine = connected(url)
+    settings = claim_settings(strategy=strategy)
+    completed = 0
+    start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counters, "SHARDS", 1)
+        while found := claims.claim_pending(engine, settings=settings, claimed_by=name, limit=5).claims:
+            for claim in found:
+                with engine.begin() as conn:
+                    claims.complete(conn, claim.token, claim.signal_ids)
+                    done = len(claim.signal_ids)
+                    counters.add(conn, {"signals_completed_total": done}, {Stage.FINALIZE: [0.1] * done})
+                completed += done
+    engine.dispose()
+    return completed
+
+
+@pytest.mark.parametrize("strategy", ["s1", "s2"])
+def test_eight_processes_that_claim_and_finalize_on_one_shard_count_all_and_do_not_deadlock(
+    engine: Engine, strategy: str
+) -> None:
+    add_signals(engine, 400)
+    done = contend(claim_and_complete, [(url_of(engine), strategy, f"host:{n}") for n in range(8)])
+    assert sum(done) == 400
+    with engine.connect() as conn:
+        assert counters.totals(conn) == {"claims_total": 400, "signals_completed_total": 400}
+        lasted = counters.durations(conn)
+    waits, stages = (sum(n for n, _ in lasted[what].values()) for what in (counters.QUEUE, Stage.FINALIZE))
+    assert (waits, stages) == (400, 400)
+    assert sum(n for n, _ in lasted[Stage.CLAIM].values()) >= 400 / 5
 
 
 def ask_for(start: Start, url: str, ids: list[UUID], token: UUID) -> list[UUID]:

@@ -60,6 +60,21 @@ def test_durations_fall_into_the_bucket_that_they_do_not_exceed(engine: Engine) 
     assert found["queue"] == {1: (1, 0)}
 
 
+@pytest.mark.parametrize("what", [counters.QUEUE, Stage.CLAIM])
+def test_the_database_puts_a_duration_into_the_bucket_that_python_does(engine: Engine, what: str) -> None:
+    edges = [round(bound * 1e6) for bound in counters.bounds_of(what)[:-1]]
+    given = [0, *(edge + n for edge in edges for n in (-1, 0, 1)), 10**12]
+    bucket = counters.bucket_of(what, "v")
+    asked = text(f"SELECT {bucket} FROM unnest(CAST(:given AS bigint[])) WITH ORDINALITY AS w (v, i) ORDER BY i")
+    with engine.begin() as conn:
+        said = conn.execute(asked, {"given": given}).scalars().all()
+        for microseconds in given:
+            counters.add(conn, {}, {what: [microseconds / 1e6]})
+        found = counters.durations(conn)[what]
+    assert {bound: (said.count(bound), sum(v for v, b in zip(given, said, strict=True) if b == bound))
+            for bound in set(said)} == found  # fmt: skip
+
+
 def add_many(start: Callable[[], object], url: str, names: list[str]) -> int:
     """Fifty transactions that each raise all names, in the order given."""
     engine = create_engine(url, DatabaseSettings())

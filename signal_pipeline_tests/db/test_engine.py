@@ -4,6 +4,7 @@ import socket
 import threading
 import traceback
 from collections.abc import Iterator
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -11,6 +12,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
+from signal_pipeline.db import engine as engine_module
 from signal_pipeline.db import features
 from signal_pipeline.db.engine import create_engine, is_transient, ping
 from signal_pipeline.db.hours import Hour, lock_hours
@@ -170,6 +172,48 @@ def test_a_connection_that_is_cut_may_be_tried_again_and_the_next_one_works(engi
     error = failing(engine, "SELECT pg_terminate_backend(pg_backend_pid())")
     assert is_transient(error)
     ping(engine)
+
+
+@pytest.fixture
+def questions(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The connections of engines made after this that were asked whether they are alive."""
+    asked: list[object] = []
+    kind = type(engine.dialect)
+    ask = kind.do_ping
+
+    def noted(dialect: Any, connection: Any) -> bool:
+        asked.append(connection)
+        return ask(dialect, connection)
+
+    monkeypatch.setattr(kind, "do_ping", noted)
+    return asked
+
+
+def backend(engine: Engine) -> int:
+    with engine.connect() as conn:
+        return int(conn.execute(text("SELECT pg_backend_pid()")).scalar_one())
+
+
+def test_a_connection_that_was_in_use_a_moment_ago_is_not_asked_whether_it_is_alive(
+    questions: list[object], limited: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "WARM_SECONDS", 3600)
+    assert backend(limited) == backend(limited)
+    assert questions == []
+    monkeypatch.setattr(engine_module, "WARM_SECONDS", 0)
+    assert backend(limited) == backend(limited)
+    assert len(questions) == 2
+
+
+def test_a_session_that_the_server_ended_is_noticed_however_lately_it_was_used(
+    engine: Engine, questions: list[object], limited: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "WARM_SECONDS", 3600)
+    first = backend(limited)
+    with engine.connect() as conn:
+        assert conn.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": first}).scalar_one()
+    assert backend(limited) != first
+    assert len(questions) == 1
 
 
 def test_a_connection_that_is_cut_before_the_copy_may_be_tried_again(

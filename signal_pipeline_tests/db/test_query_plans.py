@@ -44,7 +44,7 @@ def check(engine: Engine, statement: TextClause, parameters: dict[str, Any], *, 
         conn.rollback()
 
 
-FETCH = {"claimed_by": "w", "lease_seconds": 60.0, "max_attempts": 3, "token": UUID(int=1), "n": 200}
+FETCH = {"claimed_by": "w", "lease_seconds": 60.0, "max_attempts": 3, "token": UUID(int=1), "n": 200, "shards": 16}
 BY_LEASE, BY_AGE, BY_ID, BY_TOKEN = (
     "ix_raw_signals_lease",
     "ix_raw_signals_pending",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from signal_pipeline.db import claim_sql
+from signal_pipeline.db import claim_sql, counters
 from signal_pipeline_tests.faults import processes
 from signal_pipeline_tests.faults.conftest import Scene
 from signal_pipeline_tests.faults.stories import Story, assert_undisturbed
@@ -32,6 +32,7 @@ PARAMETERS = {
     "claimed_by": "explained",
     "token": "00000000-0000-0000-0000-000000000001",
     "lease_seconds": 60.0,
+    "shards": counters.SHARDS,
 }
 
 
