@@ -134,8 +134,8 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
-COMMIT = b"COMMIT\0"
-"""As the driver sends it; not the words of a statement."""
+COMMITS = (b"COMMIT\0", b"tally AS MATERIALIZED")
+"""As the driver sends them: the command, not the words of a statement, and the claim, which commits by itself."""
 
 
 class Proxy:
@@ -198,7 +198,7 @@ class Proxy:
 
     def _count(self, data: bytes, broken: asyncio.Event) -> bool:
         """Look at what a client sends; it always passes, its answer perhaps not."""
-        if COMMIT in data:
+        if any(commit in data for commit in COMMITS):
             self._commits_until_loss -= 1
             if self._commits_until_loss == 0:
                 broken.set()
