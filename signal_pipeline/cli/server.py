@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 HOST = "127.0.0.1"
 START_SECONDS = 300
 STOP_SECONDS = 20
+SUPERSEDED = "ignore:Function `dev_command` is superseded"
+"""Advice of Dagster's to whoever types its command; our reader has typed ours."""
 PR_SET_PDEATHSIG = 1
 """From Linux' <sys/prctl.h>."""
 
@@ -75,8 +77,9 @@ def dagster_server(here: Surroundings, *, port: int, quiet: bool) -> Iterator[Da
     _require_free(port)
     prepare_dagster(here)
     log_file = here.dagster_home / "dagster.log" if quiet else None
-    command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT_ROOT / "workspace.yaml")]
-    command += ["-h", HOST, "-p", str(port), "--code-server-log-level", "warning"]
+    command = [sys.executable, "-W", SUPERSEDED, "-m", "dagster", "dev", "-w", str(PROJECT_ROOT / "workspace.yaml")]
+    # at INFO each of its daemons has a line every few seconds that nothing happened
+    command += ["-h", HOST, "-p", str(port), "--code-server-log-level", "warning", "--log-level", "warning"]
     command += ["--log-format", "json" if here.settings.app.log_format == "json" else "colored"]
     with _output(log_file) as output:
         process = subprocess.Popen(  # noqa: S603  our own command

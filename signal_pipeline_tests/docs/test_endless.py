@@ -151,5 +151,8 @@ def test_dev_serves_the_ui_and_processes_whatever_arrives_until_ctrl_c(tmp_path:
         assert terminal.press_ctrl_c() == 0, terminal.shown()
         assert terminal.shown().rstrip().endswith("stopped")
         assert "Traceback" not in terminal.shown()
+        assert "signal.completed" in terminal.shown()
+        # neither advice that is meant for others, nor a line every few seconds that nothing happened
+        assert [line for line in terminal.shown().splitlines() if re.search("supersed|SensorDaemon", line)] == []
         wait_until(lambda: terminal.left() == [], "nothing is left")
     assert fetch(graphql, health) is None
