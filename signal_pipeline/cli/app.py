@@ -1,6 +1,7 @@
 """The command line as a whole: its commands, in the order in which a newcomer needs them."""
 
 import errno
+import inspect
 import os
 import sys
 from typing import Annotated, Final
@@ -73,6 +74,19 @@ app.command()(health)
 app.command()(metrics)
 app.add_typer(database_app, name="db")
 app.command()(warm_up)
+
+
+def _let_the_terminal_fold(commands: typer.Typer) -> None:
+    """A paragraph of a docstring becomes one line of help; Typer would end lines where they end in the code."""
+    for command in commands.registered_commands:
+        paragraphs = (inspect.getdoc(command.callback) or "").split("\n\n")
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    for group in commands.registered_groups:
+        if group.typer_instance is not None:
+            _let_the_terminal_fold(group.typer_instance)
+
+
+_let_the_terminal_fold(app)
 
 
 def main() -> None:
