@@ -140,7 +140,7 @@ def test_db_run_of_a_program_that_is_not_there_says_so(run: Run) -> None:
 
 def test_partitions_can_be_added_by_hand(engine: Engine, run: Run) -> None:
     (signal_id,) = insert_signals(engine, 1)
-    assert "1 partitions" in run("partitions", "add", str(signal_id)).stdout
+    assert "1 partition is there" in run("partitions", "add", str(signal_id)).stdout
 
 
 def test_a_partition_of_no_signal_is_refused_by_name(engine: Engine, run: Run) -> None:
