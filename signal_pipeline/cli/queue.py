@@ -60,7 +60,7 @@ def retry(
     if as_json:
         print_json({"pending_again": [str(i) for i in ids]})
     else:
-        out.print("1 signal is pending again" if len(ids) == 1 else f"{len(ids)} signals are pending again")
+        out.print(f"{counted(len(ids), 'signal is', 'signals are')} pending again")
 
 
 def recompute(
