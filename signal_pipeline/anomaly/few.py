@@ -14,7 +14,7 @@ import numpy as np
 from signal_pipeline.anomaly.arrays import F8, I8
 from signal_pipeline.anomaly.covariance import fit_shape, scatter_of_means
 from signal_pipeline.anomaly.scaling import fit_scaler
-from signal_pipeline.anomaly.stream import StreamState, advance
+from signal_pipeline.anomaly.stream import advance, blank
 from signal_pipeline.anomaly.tuning import Tuning
 
 ROUNDS: Final = 1000
@@ -59,8 +59,7 @@ def _score_last_two(features: Sequence[str], drawn: Sequence[F8], tuning: Tuning
     folds = np.repeat(np.arange(len(learnt)), [len(part) for part in learnt])
     scaler = fit_scaler(features, known)
     shape = fit_shape(kernel.smooth(scaler.apply(known), tuning.smoothing, tuning.knee), folds, tuning, several=True)
-    d = len(scaler.columns)
-    state = StreamState("", 0, np.zeros(d), np.zeros(d))
+    state = blank("", len(scaler.columns))
     t2, q, *_ = advance(scaler, shape, tuning, state, np.concatenate([before, last]), settled=len(known))
     total = t2 + q
     return total[: len(before)], total[len(before) :]

@@ -15,7 +15,7 @@ from signal_pipeline.anomaly.few import simulate_unseen
 from signal_pipeline.anomaly.folds import MAX_FOLDS, before, kept_from, split_folds
 from signal_pipeline.anomaly.reference import Calibration, Reference, Scaler, Shape
 from signal_pipeline.anomaly.scaling import fit_scaler
-from signal_pipeline.anomaly.stream import StreamState, advance
+from signal_pipeline.anomaly.stream import advance, blank
 from signal_pipeline.anomaly.tuning import (
     FALSE_EVENTS_PER_1000,
     FEATURES_PER_FOLD,
@@ -113,8 +113,7 @@ def _score_left_out(features: Sequence[str], values: F8, folds: I8, fold: int, t
     learnt, earlier = values[known], values[before(folds, fold)]
     scaler = fit_scaler(features, learnt)
     shape = _fit_shape(scaler, learnt, folds[known], tuning, several=several)
-    d = len(scaler.columns)
     stretch = np.concatenate([earlier, values[folds == fold]])
-    state = StreamState("", 0, np.zeros(d), np.zeros(d))
+    state = blank("", len(scaler.columns))
     t2, q, *_ = advance(scaler, shape, tuning, state, stretch, settled=len(learnt) if several else 0)
     return (t2 + q)[len(earlier) :]

@@ -112,11 +112,30 @@ def _explain(y: F8, white_t: F8, precision: F8, v: F8, columns: I8, shares: F8) 
 
 
 @_compiled
-def _follow(z: F8, smoothed: F8, gate: F8, rate: float, reach: float, centre: F8) -> None:  # noqa: PLR0917
-    """Move `centre` (d,) towards what is present and below `gate`, never beyond `reach`."""
+def _is_back(smoothed: float, centre: float, gate: float, knee: float) -> bool:
+    """Whether a feature lies between the reference and its centre, give or take the gate."""
+    return smoothed * centre < 0.0 and abs(smoothed) - knee * math.asinh(abs(centre) / knee) < gate
+
+
+@_compiled
+def _follow(  # noqa: PLR0917
+    z: F8, smoothed: F8, gate: F8, rate: float, reach: float, knee: float, patience: int, centre: F8, returning: I8
+) -> None:
+    """Move `centre` (d,) towards what is present and below `gate`, never beyond `reach`; and towards the reference,
+    never across it, where a feature has been on its way back for `patience` windows more than not (`returning`)."""
     for j in range(len(z)):
-        if not np.isnan(z[j]) and abs(smoothed[j]) < gate[j]:
-            centre[j] = min(max(centre[j] + rate * smoothed[j], -reach), reach)
+        if np.isnan(z[j]):
+            continue
+        step = rate * smoothed[j]
+        is_near = abs(smoothed[j]) < gate[j]
+        if is_near:
+            centre[j] = min(max(centre[j] + step, -reach), reach)
+        if not is_near and patience > 0 and _is_back(smoothed[j], centre[j], gate[j], knee):
+            returning[j] = min(returning[j] + 1, patience)
+            if returning[j] == patience:
+                centre[j] = math.copysign(max(abs(centre[j]) - abs(step), 0.0), centre[j])
+        elif returning[j] > 0:
+            returning[j] -= 1
 
 
 @_compiled
@@ -146,6 +165,7 @@ def advance_loop(  # noqa: PLR0917
     gate: F8,
     adaptation: float,
     reach: float,
+    patience: int,
     needed: int,
     settled: int,
     white: F8,
@@ -154,6 +174,7 @@ def advance_loop(  # noqa: PLR0917
     n_leading: int,
     smoothed: F8,
     centre: F8,
+    returning: I8,
     seen: int,
     t2: F8,
     q: F8,
@@ -162,7 +183,7 @@ def advance_loop(  # noqa: PLR0917
     n_moved: int,
     moved: F8,
 ) -> int:
-    """Move `smoothed` and `centre` (d,), both changed in place, through the windows `values` (n, features).
+    """Move `smoothed`, `centre` and `returning` (d,), changed in place, through the windows `values` (n, features).
 
     `columns`, `median`, `scale` (d,) say what takes part. Fills `t2`, `q` (n,) with |W_lead·s|² and |W_rest·s|²,
     `white` (d, d) holding W's directions as columns and `white_t` the same transposed; and `top_columns`, `top_shares`
@@ -183,7 +204,8 @@ def advance_loop(  # noqa: PLR0917
         seen += 1
         if adaptation > 0.0:
             # the mean of all that was seen, the windows behind the reference included where they show other days
-            _follow(z, smoothed, gate, max(adaptation, 1.0 / (settled + seen)), reach, centre)
+            rate = max(adaptation, 1.0 / (settled + seen))
+            _follow(z, smoothed, gate, rate, reach, knee, patience, centre, returning)
         moved[t] = _moved(centre, furthest) if adaptation > 0.0 else 0.0
     return seen
 

@@ -41,6 +41,8 @@ class TuningForm(Form):
     gate: float
     adaptation: float
     reach: float
+    patience: Count = 0
+    """Manifests from before there was one go on without."""
     warming: Count
     min_present: float
     leading_share: float

@@ -125,7 +125,7 @@ class Reference:
                 "n_leading": self.shape.n_leading,
                 "threshold": float(self.threshold).hex(),
                 "settled": self.settled,
-                "tuning": _exact(asdict(self.tuning)),
+                "tuning": _exact(_told(self.tuning)),
                 "persistence": _exact(asdict(self.persistence)),
             },
             sort_keys=True,
@@ -134,6 +134,11 @@ class Reference:
         for array in (self.scaler.centre, self.scaler.scale, self.shape.white, self.shape.spread):
             digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
         return digest.hexdigest()
+
+
+def _told(tuning: Tuning) -> dict[str, Any]:
+    """The knobs that a digest speaks of. `patience` came later: without it a reference has the digest of that time."""
+    return {name: x for name, x in asdict(tuning).items() if name != "patience" or x > 0}
 
 
 def _exact(knobs: dict[str, Any]) -> dict[str, Any]:

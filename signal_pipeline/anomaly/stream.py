@@ -14,7 +14,9 @@ from signal_pipeline.anomaly.arrays import F8, I8, Bools
 from signal_pipeline.anomaly.reference import Reference, Scaler, Shape
 from signal_pipeline.anomaly.tuning import Tuning
 
-STATE_SCHEMA: Final = 1
+STATE_SCHEMA: Final = 2
+WITHOUT_RETURNING: Final = 1
+"""The schema before: of streams in which no feature had been counted on its way back."""
 N_TOP: Final = 5
 MOVED_SHARE: Final = 0.05
 """Of the features; a single one may have a sensor's reasons to move."""
@@ -22,13 +24,15 @@ MOVED_SHARE: Final = 0.05
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StreamState:
-    """Where a stream stands. `smoothed` and `centre` (d,) in sd, `windows` learnt so far; `reference` is the digest
-    that the numbers belong to. Replaced as a whole, never changed."""
+    """Where a stream stands. `smoothed` and `centre` (d,) in sd, `returning` (d,) in how many windows more than not a
+    feature has been on its way back, `windows` learnt so far; `reference` is the digest that the numbers belong to.
+    Replaced as a whole, never changed."""
 
     reference: str
     windows: int
     smoothed: F8
     centre: F8
+    returning: I8
 
     def to_json(self) -> str:
         """Exact: every number as a hexadecimal float, so JSON and JSONB give the same bits back."""
@@ -39,6 +43,7 @@ class StreamState:
                 "windows": self.windows,
                 "smoothed": [float(x).hex() for x in self.smoothed],
                 "centre": [float(x).hex() for x in self.centre],
+                "returning": self.returning.tolist(),
             }
         )
 
@@ -47,13 +52,16 @@ class StreamState:
         """The state that `to_json` wrote, from its text or from the parsed object. `ValueError` for anything else."""
         data = json.loads(text) if isinstance(text, str) else text
         try:
-            if data["schema"] != STATE_SCHEMA:
+            if data["schema"] not in (STATE_SCHEMA, WITHOUT_RETURNING):
                 raise ValueError(f"schema {data['schema']!r}, this version reads {STATE_SCHEMA}")
             smoothed, centre = (np.array([float.fromhex(x) for x in data[k]]) for k in ("smoothed", "centre"))
-            state = cls(str(data["reference"]), int(data["windows"]), smoothed, centre)
+            counted = [0] * len(centre) if data["schema"] == WITHOUT_RETURNING else data["returning"]
+            returning = np.array([_count(x) for x in counted], dtype=np.int64)
+            state = cls(str(data["reference"]), int(data["windows"]), smoothed, centre, returning)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a stream state: {error!r}; rescore the equipment to make a new one") from error
-        if len(smoothed) != len(centre) or state.windows < 0 or not np.isfinite([smoothed, centre]).all():
+        agree = len(smoothed) == len(centre) == len(returning)
+        if not agree or state.windows < 0 or not np.isfinite([smoothed, centre]).all():
             raise ValueError("not a stream state: its numbers contradict each other; rescore the equipment")
         return state
 
@@ -88,8 +96,18 @@ class Scores:
 
 def start(reference: Reference) -> StreamState:
     """The state of a stream that has seen nothing."""
-    d = len(reference.scaler.columns)
-    return StreamState(reference.digest, 0, np.zeros(d), np.zeros(d))
+    return blank(reference.digest, len(reference.scaler.columns))
+
+
+def blank(digest: str, d: int) -> StreamState:
+    """A state of `d` features that stand at the reference, and have never been elsewhere."""
+    return StreamState(digest, 0, np.zeros(d), np.zeros(d), np.zeros(d, dtype=np.int64))
+
+
+def _count(x: object) -> int:
+    if type(x) is not int or x < 0:
+        raise ValueError(f"{x!r} is no count of windows")
+    return x
 
 
 def aside(state: StreamState) -> StreamState:
@@ -146,7 +164,7 @@ def advance(
     n, d = len(values), len(scaler.columns)
     t2, q, moved = np.empty(n), np.empty(n), np.empty(n)
     top_columns, top_shares = np.empty((n, min(N_TOP, d)), dtype=np.int64), np.empty((n, min(N_TOP, d)))
-    smoothed, centre = state.smoothed.copy(), state.centre.copy()
+    smoothed, centre, returning = state.smoothed.copy(), state.centre.copy(), state.returning.copy()
     seen = kernel.advance(
         values,
         scaler.columns,
@@ -157,6 +175,7 @@ def advance(
         tuning.gate * shape.spread,
         tuning.adaptation,
         tuning.reach,
+        tuning.patience,
         max(1, ceil(tuning.min_present * d)),
         settled,
         shape.white,
@@ -165,6 +184,7 @@ def advance(
         shape.n_leading,
         smoothed,
         centre,
+        returning,
         state.windows,
         t2,
         q,
@@ -173,4 +193,5 @@ def advance(
         max(1, ceil(MOVED_SHARE * d)),
         moved,
     )
-    return t2, q, top_columns, top_shares, moved, StreamState(state.reference, int(seen), smoothed, centre)
+    after = StreamState(state.reference, int(seen), smoothed, centre, returning)
+    return t2, q, top_columns, top_shares, moved, after

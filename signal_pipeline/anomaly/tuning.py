@@ -26,6 +26,9 @@ class Tuning:
     """Share of the smoothed deviation that an open gate lets into the centre at each window; 0 freezes it."""
     reach: float
     """sd; no centre is ever further than this from the reference, so no fault is absorbed beyond it."""
+    patience: int
+    """Beyond the gate a centre still moves towards the reference, once its feature has lain between the two, give or
+    take the gate, in so many windows more than not: the machine has gone back for good. 0 keeps it where it is."""
     warming: int
     """So many first windows of a state raise nothing."""
     min_present: float
@@ -40,8 +43,8 @@ class Tuning:
             raise ValueError(f"smoothing={self.smoothing}: an EWMA factor lies in (0, 1]")
         if not 0 <= self.adaptation < 1:
             raise ValueError(f"adaptation={self.adaptation} must lie in [0, 1)")
-        if not (self.knee > 0 and self.gate >= 0 and self.reach >= 0 and self.warming >= 0):
-            raise ValueError(f"knee={self.knee} must be above 0; gate, reach and warming not below it: {self}")
+        if not (self.knee > 0 and min(self.gate, self.reach, self.patience, self.warming) >= 0):
+            raise ValueError(f"knee={self.knee} must be above 0; gate, reach, patience, warming not below it: {self}")
         if not (0 < self.min_present <= 1 and 0 < self.leading_share <= 1):
             raise ValueError(f"min_present={self.min_present}, leading_share={self.leading_share}: shares, in (0, 1]")
 
@@ -74,6 +77,7 @@ STREAM: Final = Tuning(
     gate=2.0,
     adaptation=0.01,
     reach=2.0,
+    patience=500,
     warming=10,
     min_present=0.5,
     leading_share=0.95,
@@ -87,6 +91,7 @@ STATS: Final = Tuning(
     gate=0.0,
     adaptation=0.0,
     reach=0.0,
+    patience=0,
     warming=0,
     min_present=0.5,
     leading_share=0.95,

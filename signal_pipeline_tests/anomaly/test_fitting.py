@@ -245,7 +245,9 @@ def test_what_alarms_again_and_again_counts_each_time_where_that_is_asked_for() 
     assert simulated(pairs, 3.06, repeats=True).threshold == 9.0
 
 
-@pytest.mark.parametrize("change", [{"smoothing": 0.0}, {"knee": 0.0}, {"adaptation": 1.0}, {"min_present": 0.0}])
+@pytest.mark.parametrize(
+    "change", [{"smoothing": 0.0}, {"knee": 0.0}, {"adaptation": 1.0}, {"patience": -1}, {"min_present": 0.0}]
+)
 def test_a_knob_out_of_range_is_refused(change: dict[str, float]) -> None:
     good = {
         "smoothing": 0.1,
@@ -253,6 +255,7 @@ def test_a_knob_out_of_range_is_refused(change: dict[str, float]) -> None:
         "gate": 2.0,
         "adaptation": 0.1,
         "reach": 1.0,
+        "patience": 0,
         "warming": 0,
         "min_present": 0.5,
         "leading_share": 0.9,

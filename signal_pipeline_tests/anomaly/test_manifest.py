@@ -8,6 +8,7 @@ import pickle
 import signal
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from signal_pipeline.anomaly.fitting import fit
 from signal_pipeline.anomaly.manifest import publish, read_latest, seal
 from signal_pipeline.anomaly.reference import Reference
 from signal_pipeline.anomaly.stream import score, start
+from signal_pipeline.anomaly.tuning import STREAM
 from signal_pipeline.catalogue import COLUMNS
 from signal_pipeline.errors import ManifestError
 
@@ -224,6 +226,25 @@ def test_references_come_back_with_the_same_scores(tmp_path: Path) -> None:
             score(back, start(back), values)[0].score, score(expected, start(expected), values)[0].score
         )
     assert found.reference("pump", "stats") is None
+
+
+def test_references_from_before_there_was_patience_are_read_and_go_on_without(tmp_path: Path) -> None:
+    old = replace(reference(1), tuning=replace(STREAM, patience=0))
+    published = models.publish_models(
+        tmp_path,
+        references={("pump", "stream"): old},
+        features=FEATURES,
+        feature_version="v1",
+        parent=None,
+        training={},
+        now=NOW,
+    )
+    folder = tmp_path / models.FOLDER / published.version
+    _rewrite(folder, lambda m: m["body"]["references"][0]["tuning"].pop("patience"))
+    found = models.load_version(tmp_path, published.version).reference("pump")
+    assert found is not None
+    assert found.digest == old.digest != reference(1).digest
+    assert found.tuning.patience == 0
 
 
 def test_training_one_equipment_keeps_the_others(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_compiled_loops_give_the_bytes_of_the_plain_ones(reference: Reference, m
     z = reference.scaler.apply(values)
     assert kernel.smooth(z, 0.1, 0.5).tobytes() == kernel.smooth_loop(z, 0.1, 0.5).tobytes()
     compiled = advance(reference.scaler, reference.shape, STREAM, start(reference), values)
-    for name in ("_deviate", "_smooth", "_distances", "_explain", "_follow", "_moved"):
+    for name in ("_deviate", "_smooth", "_distances", "_explain", "_is_back", "_follow", "_moved"):
         monkeypatch.setattr(kernel, name, getattr(kernel, name).py_func)
     monkeypatch.setattr(kernel, "advance", kernel.advance_loop)
     plain = advance(reference.scaler, reference.shape, STREAM, start(reference), values)
@@ -102,11 +102,12 @@ def test_compiled_loops_give_the_bytes_of_the_plain_ones(reference: Reference, m
 
 @given(numbers=st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=5), windows=st.integers(0, 10**9))
 def test_state_survives_json_bit_for_bit(numbers: list[float], windows: int) -> None:
-    state = StreamState("abc", windows, np.array(numbers), -np.array(numbers))
+    state = StreamState("abc", windows, np.array(numbers), -np.array(numbers), np.arange(len(numbers)))
     again = StreamState.from_json(json.loads(json.dumps(json.loads(state.to_json()))))
     assert (again.reference, again.windows) == ("abc", windows)
     assert again.smoothed.tobytes() == state.smoothed.tobytes()
     assert again.centre.tobytes() == state.centre.tobytes()
+    assert again.returning.tobytes() == state.returning.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -118,11 +119,26 @@ def test_state_survives_json_bit_for_bit(numbers: list[float], windows: int) -> 
         '{"schema": 1, "reference": "a", "windows": 0, "smoothed": ["0x1p+0"], "centre": []}',
         '{"schema": 1, "reference": "a", "windows": 0, "smoothed": ["nan"], "centre": ["0x0p+0"]}',
         '{"schema": 1, "reference": "a", "windows": 0, "smoothed": [1.5], "centre": [0.5]}',
+        '{"schema": 2, "reference": "a", "windows": 0, "smoothed": [], "centre": []}',
+        '{"schema": 2, "reference": "a", "windows": 0, "smoothed": [], "centre": [], "returning": [1]}',
+        '{"schema": 2, "reference": "a", "windows": 0, "smoothed": ["0x0"], "centre": ["0x0"], "returning": [-1]}',
+        '{"schema": 2, "reference": "a", "windows": 0, "smoothed": ["0x0"], "centre": ["0x0"], "returning": [1.5]}',
     ],
 )
 def test_a_state_that_contradicts_itself_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a stream state"):
         StreamState.from_json(text)
+
+
+def test_a_state_from_before_features_were_counted_on_their_way_back_goes_on(
+    reference: Reference, machine: Machine
+) -> None:
+    _, state = score(reference, start(reference), machine.recording())
+    old = json.loads(state.to_json()) | {"schema": 1}
+    del old["returning"]
+    again = StreamState.from_json(old)
+    assert not again.returning.any()
+    assert again.centre.tobytes() == state.centre.tobytes()
 
 
 def test_a_state_of_another_reference_is_refused(reference: Reference, machine: Machine) -> None:
