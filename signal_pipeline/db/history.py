@@ -62,6 +62,16 @@ FORGET = (
     """),
 )
 
+MOVED_AT = text("""
+    SELECT updated_at FROM anomaly_states
+    WHERE equipment_id = :equipment_id AND model_kind = :model_kind AND model_version = :model_version
+""")
+
+# When the stream was last moved is what its successor is found by (`stream_sql.PREDECESSOR`).
+DATE_BACK = text("""
+    UPDATE anomaly_states SET updated_at = :moved_at
+    WHERE equipment_id = :equipment_id AND model_kind = :model_kind AND model_version = :model_version
+""")
 
 ANOMALIES = text("""
     SELECT count(*) FROM anomaly_scores
@@ -145,6 +155,16 @@ def _read(
 def count_anomalies(conn: Connection, key: StreamKey) -> int:
     """How many windows the stream calls anomalous."""
     return int(conn.execute(ANOMALIES, key.as_dict()).scalar_one())
+
+
+def moved_at(conn: Connection, key: StreamKey) -> datetime | None:
+    """When the stream was last moved; None if it has not begun."""
+    return conn.execute(MOVED_AT, key.as_dict()).scalar_one_or_none()
+
+
+def date_back(conn: Connection, key: StreamKey, when: datetime) -> None:
+    """Say that the stream was last moved at `when`. The caller holds its lock."""
+    conn.execute(DATE_BACK, key.as_dict() | {"moved_at": when})
 
 
 def forget_stream(conn: Connection, key: StreamKey) -> None:

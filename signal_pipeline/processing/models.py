@@ -18,9 +18,11 @@ from signal_pipeline.anomaly.tuning import Kind
 from signal_pipeline.db.history import (
     Range,
     count_anomalies,
+    date_back,
     find_equipment,
     forget_stream,
     learnable_windows,
+    moved_at,
     unscored_windows,
 )
 from signal_pipeline.db.streams import Position, lock_stream, read_barrier, read_state, write_scores
@@ -71,7 +73,7 @@ def detect(
     """
     models = _require_models(worker)
     wanted = Range(models.features, models.feature_version, start, end)
-    return _passed(worker, models, "stats", equipment, lambda one: _detect(worker, one, wanted))
+    return _passed(worker, models, "stats", equipment, lambda _name, one: _detect(worker, one, wanted))
 
 
 def _detect(worker: Worker, one: Stream, wanted: Range) -> Rescored:
@@ -100,19 +102,30 @@ def rescore(worker: Worker, *, equipment: Sequence[str], version: str | None = N
     Under model `version`, or the latest; the scores of other versions stay as they are. One transaction an equipment,
     under its stream's lock: readers see the old scores, then the new ones. Signals whose run is under way and those
     whose re-run failed take part with the windows that they have stored. Raises `ManifestError`, with the versions
-    there are, for one that is not there, is refused, or was trained on other features.
+    there are, for one that is not there, is refused, or was trained on other features; and for a latest one to which
+    the motors could not go back.
     """
     models = _require_models(worker, version)
+    in_use = models if version is None else load_latest(worker.settings.models.models_dir)
     wanted = Range(models.features, models.feature_version)
-    found = _passed(worker, models, "stream", equipment, lambda one: _rescore(worker, models, one, wanted))
-    if version is not None and (latest := load_latest(worker.settings.models.models_dir)) is not None:
-        leave_others(worker.engine, latest)  # nothing moves on what an earlier version left open
+
+    def replay(name: str, one: Stream) -> Rescored:
+        chosen = None if in_use is None else in_use.chosen(name)
+        moves = chosen is not None and chosen.origin.version == one.key.version
+        return _rescore(worker, models, one, wanted, moves=moves)
+
+    found = _passed(worker, models, "stream", equipment, replay)
+    if version is not None and in_use is not None:
+        leave_others(worker.engine, in_use)  # nothing moves on what an earlier version left open
     return found
 
 
-def _rescore(worker: Worker, models: Models, one: Stream, wanted: Range) -> Rescored:
+def _rescore(worker: Worker, models: Models, one: Stream, wanted: Range, *, moves: bool) -> Rescored:
+    """`moves`: the stream is the one in use. Any other says after its replay, too, that it was moved when it was, or
+    what waits in the one that was in use would seem to have been learnt by it."""
     with worker.engine.begin() as conn:
         lock_stream(conn, one.key)
+        before = moved_at(conn, one.key) or one.since
         known = read_state(conn, one.key)
         learnt = known.position.window_start if known is not None and known.position is not None else None
         # As scoring does, up to the first signal that has yet to bring its windows: from there on whoever finishes it
@@ -129,6 +142,8 @@ def _rescore(worker: Worker, models: Models, one: Stream, wanted: Range) -> Resc
         while len(windows := next_ones(after=state.position)):
             state = learn(conn, one, state, windows)
             count += len(windows)
+        if not moves:
+            date_back(conn, one.key, before)
         anomalies = count_anomalies(conn, one.key)
     return Rescored(count, anomalies)
 
@@ -152,7 +167,7 @@ def _passed(
     models: Models,
     kind: Kind,
     equipment: Sequence[str] | None,
-    one_pass: Callable[[Stream], Rescored],
+    one_pass: Callable[[str, Stream], Rescored],
 ) -> dict[str, Rescored]:
     """What `one_pass` wrote for each equipment; and that nothing was written for one without a reference."""
     with worker.engine.connect() as conn:
@@ -166,6 +181,6 @@ def _passed(
             continue
         one = stream_of(equipment_id, kind, chosen, worker.settings)
         with bound_contextvars(equipment=name):
-            found = retrying(partial(one_pass, one))
+            found = retrying(partial(one_pass, name, one))
         passed[name] = replace(found, version=one.key.version, is_fleet=one.is_fleet)
     return passed

@@ -138,6 +138,22 @@ def test_a_signal_that_waited_while_a_model_was_published_is_scored(
     assert scored == 7
 
 
+def test_replaying_an_older_version_takes_nothing_from_a_signal_that_waits(engine: Engine, worker: Worker) -> None:
+    first = load_latest(worker.settings.models.models_dir)
+    assert first is not None
+    train(worker, equipment=["M2"], end=MIDNIGHT.replace(minute=LEARNT - 1))
+    add(engine, LATER[:2], equipment="M2")
+    work_off(worker)
+    (waits,) = add(engine, [LATER[4]], equipment="M2")
+    add(engine, [LATER[3]], equipment="M2")
+    run_batch(worker, claim_one(worker))
+    third = train(worker, equipment=["M2"], end=MIDNIGHT.replace(minute=LEARNT - 2)).models
+    rescore(worker, equipment=["M2"], version=first.version)
+    work_off(worker)
+    scored = "SELECT count(*) FROM anomaly_scores WHERE raw_id = :id AND model_version = :version"
+    assert value(engine, scored, id=waits, version=third.version) == 7
+
+
 def other_features(worker: Worker, **changed: Any) -> Worker:
     """The worker after a change of the settings that makes other features, with all signals computed again."""
     settings = worker.settings.model_copy(update={"features": FeatureSettings(**changed)})
