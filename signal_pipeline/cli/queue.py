@@ -16,6 +16,7 @@ from signal_pipeline.domain import FailureReason
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.observability.status import read_status
 from signal_pipeline.settings import load_settings
+from signal_pipeline.uncollected import uncollected
 
 # as a sentence, because a terminal breaks a list of choices in the middle of their names
 REASON_HELP = f"Only those that failed for this reason: {', '.join(FailureReason)}."
@@ -30,7 +31,8 @@ def process(
         settings = load_settings()
         configure_logging(settings.app, default_level="ERROR")
         with surroundings(settings, create=False) as here:
-            from signal_pipeline.cli.dagster_work import drain_queue
+            with uncollected():
+                from signal_pipeline.cli.dagster_work import drain_queue
 
             processed = drain_queue(here, wait=wait, on_batch=lambda n: err.print(f"{counted(n, 'signal')} done"))
             found = read_status(here.engine)
@@ -72,7 +74,8 @@ def recompute(
         settings = load_settings()
         configure_logging(settings.app, default_level="ERROR")
         with surroundings(settings, create=False) as here:
-            from signal_pipeline.cli.dagster_work import recompute_outdated
+            with uncollected():
+                from signal_pipeline.cli.dagster_work import recompute_outdated
 
             asked, computed = recompute_outdated(
                 here, equipment=equipment or [], on_batch=lambda n: err.print(f"{counted(n, 'signal')} done")
@@ -96,7 +99,8 @@ def add_partitions(signal_ids: Annotated[list[UUID], typer.Argument(metavar="IDâ
         settings = load_settings()
         configure_logging(settings.app, default_level="ERROR")
         with surroundings(settings, create=False) as here:
-            from signal_pipeline.cli.dagster_work import add_keys
+            with uncollected():
+                from signal_pipeline.cli.dagster_work import add_keys
 
             add_keys(here, signal_ids)
     many = "partitions are"
