@@ -38,7 +38,7 @@ from signal_pipeline.settings import DiagnosisSettings
 
 log = structlog.get_logger(__name__)
 
-DIAGNOSIS_CODE_VERSION = 3
+DIAGNOSIS_CODE_VERSION = 4
 """Raised when the same samples and plate would give another diagnosis."""
 
 Parts = tuple[RecordPart, ...]

@@ -28,7 +28,6 @@ from signal_pipeline.dsp.diagnosis.record import (
     Stretch,
     follow_line,
     longest_stretch,
-    straighten,
 )
 from signal_pipeline.dsp.diagnosis.running import starts_up, varies
 from signal_pipeline.dsp.diagnosis.slip import find_slip
@@ -130,7 +129,8 @@ def _line_frequency(line: Line, motor: MotorData, bands: SeverityBands) -> Findi
         detail = f"{deviation:+.2f} Hz from the plate's {motor.line_freq_hz:g} Hz: a converter, or a wrong plate"
         return found(Quantity.LINE_FREQUENCY, line.hz, detail)
     severity = severity_of(abs(deviation), bands.line_deviation_hz)
-    detail = f"{deviation:+.4f} Hz from the nominal {motor.line_freq_hz:g} Hz"
+    # adding zero takes the sign of a negative zero
+    detail = f"{round(deviation, 4) + 0.0:+.4f} Hz from the nominal {motor.line_freq_hz:g} Hz"
     return found(Quantity.LINE_FREQUENCY, line.hz, detail, severity=severity)
 
 
@@ -155,13 +155,9 @@ def _rotor_findings(stretch: Stretch, line: Line, motor: MotorData, bands: Sever
     refusal = _refuse_rotor(stretch, line, motor)
     if refusal is not None:
         return [refused(quantity, *refusal) for quantity in ROTOR_QUANTITIES]
-    seen = rotor.look_at_rotor(straighten(stretch, line), line, motor)
+    seen = rotor.look_at_rotor(stretch, line, motor)
     if not seen.clock.trustworthy:
-        detail = (
-            f"{seen.clock.measured_floor_dbc:.1f} dBc of noise beside the carrier, "
-            f"which is {2 * seen.clock.carrier_halfwidth_hz:.2f} Hz wide"
-        )
-        return [refused(quantity, FindingStatus.CLOCK_QUALITY, detail) for quantity in ROTOR_QUANTITIES]
+        return [refused(quantity, FindingStatus.CLOCK_QUALITY, _smeared(seen)) for quantity in ROTOR_QUANTITIES]
     rated = motor.rated_current_a
     current = None if rated is None else _running_current(line) / rated
     slip, slip_finding = find_slip(seen, motor, current=current)
@@ -170,6 +166,14 @@ def _rotor_findings(stretch: Stretch, line: Line, motor: MotorData, bands: Sever
         rotor.broken_bar(seen, slip, slip_finding, bands),
         rotor.eccentricity(seen, slip, slip_finding, bands),
     ]
+
+
+def _smeared(seen: rotor.Rotor) -> str:
+    """What the audit of the clock saw; a carrier that fills the sidebands' places leaves no noise to measure."""
+    floor, width = seen.clock.measured_floor_dbc, 2 * seen.clock.carrier_halfwidth_hz
+    if math.isinf(floor):
+        return f"the carrier is {width:.2f} Hz wide and covers the places of all sidebands"
+    return f"{floor:.1f} dBc of noise beside the carrier, which is {width:.2f} Hz wide"
 
 
 def _refuse_rotor(stretch: Stretch, line: Line, motor: MotorData) -> tuple[FindingStatus, str] | None:

@@ -192,6 +192,17 @@ def _line(phasors: NDArray[np.complex128], hz: float, strongest: int, fs: float)
     return Line(hz + offset, offset, phasors, alive, without_edges(alive) & at_its_frequency)
 
 
+def wander_of(line: Line, fs: float) -> tuple[np.polynomial.Polynomial, float]:
+    """What the line's phase strays from 2 * pi * `line.hz` * t, in rad over t in s, and its frequency's span in Hz.
+
+    A cubic: a grid is slower than that, and sidebands are faster.
+    """
+    at = _block_centres(line, fs)
+    phase = np.unwrap(np.angle(line.phasors[line.strongest] * np.exp(-2j * math.pi * line.offset_hz * at)))
+    stray = np.polynomial.Polynomial.fit(at, phase, 3)
+    return stray, float(np.ptp(stray.deriv()(at))) / (2 * math.pi)
+
+
 def straighten(stretch: Stretch, line: Line) -> Stretch:
     """The stretch on a time axis on which the line frequency stands still (order tracking).
 
@@ -199,10 +210,8 @@ def straighten(stretch: Stretch, line: Line) -> Stretch:
     of them follow the supply, so time itself is bent: by the cubic part of the line's phase, which is too slow to
     touch sidebands. A recording whose phase strays less than `STRAIGHT_RAD` is returned as it is.
     """
-    length = _block(stretch.fs, line.hz)
-    at = (np.arange(line.phasors.shape[1]) * (length // 2) + length / 2) / stretch.fs
-    phase = np.unwrap(np.angle(line.phasors[line.strongest] * np.exp(-2j * math.pi * line.offset_hz * at)))
-    stray = np.polynomial.Polynomial.fit(at, phase, 3)
+    stray, _ = wander_of(line, stretch.fs)
+    at = _block_centres(line, stretch.fs)
     stray -= np.polynomial.Polynomial.fit(at, stray(at), 1)
     if np.abs(stray(at)).max() < STRAIGHT_RAD:
         return stretch
@@ -217,6 +226,12 @@ def straighten(stretch: Stretch, line: Line) -> Stretch:
     knots = np.arange(stretch.phases.shape[1] * up) / (stretch.fs * up)
     straight = [CubicSpline(knots, resample_poly(x, up, 1))(source[inside]) for x in stretch.phases]
     return stretch._replace(phases=np.stack(straight))
+
+
+def _block_centres(line: Line, fs: float) -> NDArray[np.float64]:
+    """The middle of each of the line's blocks, in s."""
+    length = _block(fs, line.hz)
+    return np.asarray((np.arange(line.phasors.shape[1]) * (length // 2) + length / 2) / fs)
 
 
 def _block(fs: float, hz: float) -> int:

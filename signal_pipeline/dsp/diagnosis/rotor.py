@@ -20,8 +20,9 @@ from signal_pipeline.dsp.diagnosis.findings import (
     refused,
     severity_of,
 )
+from signal_pipeline.dsp.diagnosis.lookalikes import Folded, clear_of_folded, clear_of_harmonics, folded_harmonics
 from signal_pipeline.dsp.diagnosis.motor_data import MotorData
-from signal_pipeline.dsp.diagnosis.record import Line, Stretch
+from signal_pipeline.dsp.diagnosis.record import Line, Stretch, straighten
 
 if TYPE_CHECKING:
     from statorscope import Evidence, FaultSignature, Motor
@@ -42,9 +43,6 @@ MAX_ASYMMETRY_DB = 12.0
 
 POSITIVE_SHARE = 0.8
 """What of a line must be positive sequence for it to turn with the field: a line in one phase alone has 0.58."""
-
-FOLDED_ORDERS = 80
-"""Harmonics up to this order are strong enough to be seen where the sample rate folds them to."""
 
 LEAST_LEVEL_DBC = -70.0
 """Weaker lines are not believed to be a fault's, however far they stand out; the library's own figure."""
@@ -67,6 +65,7 @@ class Rotor(NamedTuple):
     """(present phases, sample): amperes, without the carrier."""
     turning: NDArray[np.complex128]
     """(present phases,): what takes the positive sequence out of phasors; empty where a phase is missing."""
+    folded: Folded
 
     @property
     def smallest_slip(self) -> float:
@@ -89,13 +88,13 @@ def needed_seconds(slip: float, line_hz: float) -> float:
     return LOBE_BINS / clear if clear > 0 else math.inf
 
 
-def look_at_rotor(stretch: Stretch, line: Line, motor: MotorData) -> Rotor:
+def look_at_rotor(recorded: Stretch, line: Line, motor: MotorData) -> Rotor:
     """The residual spectrum and the audit of a steady stretch; `motor.pole_pairs` must be known."""
     from statorscope import Motor
 
     from signal_pipeline.dsp.diagnosis.spectra import Levels, amplitudes, audit_clock, carrier_of, usable, without_line
 
-    phases, fs = usable(stretch.phases), stretch.fs
+    phases, fs = usable(straighten(recorded, line).phases), recorded.fs
     freq, whole = amplitudes(phases, fs)
     carriers = [carrier_of(freq, amplitude, near_hz=line.hz) for amplitude in whole]
     without = without_line(phases, fs, line.hz)
@@ -111,13 +110,15 @@ def look_at_rotor(stretch: Stretch, line: Line, motor: MotorData) -> Rotor:
     pole_pairs = motor.pole_pairs
     if pole_pairs is None:
         raise ValueError("pole_pairs=None: rotor lines need the number of pole pairs")
+    guard_hz = max(LOBE_BINS * spectrum.resolution_hz, clock.carrier_halfwidth_hz)
     return Rotor(
         spectrum=spectrum,
         clock=clock,
         motor=Motor(pole_pairs=pole_pairs, rotor_bars=motor.rotor_bars, line_hz=line.hz),
-        guard_hz=max(LOBE_BINS * spectrum.resolution_hz, clock.carrier_halfwidth_hz),
+        guard_hz=guard_hz,
         residual=without,
         turning=line.turning,
+        folded=folded_harmonics(recorded, line, spectrum, guard_hz=guard_hz, least_dbc=LEAST_LEVEL_DBC),
     )
 
 
@@ -192,6 +193,10 @@ def _read_level(
     )
     evidence = result.evidence
     told = ", ".join(f"{e.label} {e.frequency_hz:.2f} Hz {e.level_dbc:.1f} dBc" for e in evidence)
+    strong = [e.frequency_hz for e in evidence if e.passed and e.level_dbc >= bands[0]]
+    if not clear_of_folded(rotor, np.array(strong)).all():
+        detail = f"a harmonic that the recorder folded to this place hides what else may stand there: {told}"
+        return refused(quantity, FindingStatus.INSUFFICIENT_RESOLUTION, detail)
     one_sided = quantity is Quantity.BROKEN_BAR and not _is_pair(evidence)
     if result.detected and not one_sided:
         return found(quantity, result.strongest_dbc, told, severity=severity_of(result.strongest_dbc, bands))
@@ -229,18 +234,6 @@ def _is_lower_alone(rotor: Rotor, evidence: "tuple[Evidence, ...]") -> bool:
     phasors = rotor.residual @ (np.hanning(n) * np.exp(-2j * math.pi * hz / rotor.spectrum.fs * np.arange(n)))
     total = math.sqrt(float(np.mean(np.abs(phasors) ** 2)))
     return abs(complex(rotor.turning @ phasors)) / 3 >= POSITIVE_SHARE * total
-
-
-def clear_of_harmonics(rotor: Rotor, hz: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which frequencies keep their distance from zero, all multiples of the line frequency, and where those fold to.
-
-    A recorder without a filter folds its harmonics at its rate: order 39 of 50.1 Hz stands at 46.1 Hz when it takes
-    2000 samples a second. Orders above `FOLDED_ORDERS` are too weak.
-    """
-    line, fs = rotor.motor.line_hz, rotor.spectrum.fs
-    shifts = [0.0] + [sign * m * fs for m in (1, 2) for sign in (-1, 1) if m * fs <= FOLDED_ORDERS * line]
-    distance = np.min([np.abs(hz + shift - line * np.round((hz + shift) / line)) for shift in shifts], axis=0)
-    return np.asarray((distance > rotor.guard_hz) & (hz < rotor.spectrum.freq[-1]))
 
 
 def tolerance_of(rotor: Rotor) -> float:

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signal_pipeline.dsp.diagnosis.findings import Finding, FindingStatus, Quantity, found, refused
+from signal_pipeline.dsp.diagnosis.lookalikes import clear_of_harmonics, modulated_harmonics
 from signal_pipeline.dsp.diagnosis.motor_data import MotorData
 from signal_pipeline.dsp.diagnosis.record import HIGHEST_SHARE
-from signal_pipeline.dsp.diagnosis.rotor import LEAST_LEVEL_DBC, Rotor, Slip, clear_of_harmonics, tolerance_of
+from signal_pipeline.dsp.diagnosis.rotor import LEAST_LEVEL_DBC, Rotor, Slip, tolerance_of
 
 if TYPE_CHECKING:
     from signal_pipeline.dsp.diagnosis.spectra import Levels
@@ -118,7 +119,10 @@ def _from_slots(rotor: Rotor, highest: float) -> Slip | None:
         slots = line * bars * (1 - slip) / pole_pairs
         return np.stack([slots - line, slots + line])
 
-    slip = _strongest_pair(rotor, pair, lambda low, high: 1 - (low + high) * pole_pairs / (2 * line * bars), highest)
+    def slip_of(low: float, high: float) -> float:
+        return 1 - (low + high) * pole_pairs / (2 * line * bars)
+
+    slip = _strongest_pair(rotor, pair, slip_of, highest, one_sided=True)
     error = rotor.spectrum.resolution_hz / 2 * pole_pairs / (line * bars)
     return None if slip is None else Slip(slip, "rotor slot harmonics", error=error)
 
@@ -169,14 +173,21 @@ def _strongest_pair(
     pair: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     slip_of: Callable[[float, float], float],
     highest: float,
+    *,
+    one_sided: bool = False,
 ) -> float | None:
-    """The slip whose two lines, of which the weaker counts, are the strongest; if both stand out and fit together."""
+    """The slip whose two lines, of which the weaker counts, are the strongest; if both stand out and fit together.
+
+    `one_sided`: physics puts nothing of the kind on the other side of the harmonics that they are near.
+    """
     spectrum, tolerance = rotor.spectrum, tolerance_of(rotor)
     # a quarter of a bin between neighbours
     span = float(np.ptp(pair(np.array([0.0, highest]))[1]))
     lines = pair(np.linspace(0, highest, max(200, math.ceil(4 * span / spectrum.resolution_hz))))
     weaker = np.interp(lines, spectrum.freq, spectrum.dbc).min(axis=0)
     weaker[~clear_of_harmonics(rotor, lines).all(axis=0)] = -np.inf
+    if one_sided:
+        weaker[modulated_harmonics(rotor, lines, weaker)] = -np.inf
     best = int(np.argmax(weaker))
     if not np.isfinite(weaker[best]):
         return None

@@ -64,7 +64,7 @@ def usable(phases: Doubles) -> Doubles:
 def amplitudes(phases: Doubles, fs: float) -> tuple[Doubles, Doubles]:
     """Frequencies (bin,) in Hz, and window-corrected peak amplitudes (m, bin) of `phases` (m, n)."""
     n = phases.shape[1]
-    window = _window(n)
+    window = window_of(n)
     spectrum = scipy.fft.rfft((phases - phases.mean(axis=1, keepdims=True)) * window, axis=1)
     return np.asarray(np.fft.rfftfreq(n, 1.0 / fs), np.float64), 2.0 * np.abs(spectrum) / float(np.sum(window))
 
@@ -107,7 +107,8 @@ def audit_clock(residual: Levels, line_hz: float) -> Clock:
 
 
 @lru_cache(maxsize=4)
-def _window(n: int) -> Doubles:
+def window_of(n: int) -> Doubles:
+    """The library's window of `n` samples, not to be written to."""
     window: Doubles = get_window(DEFAULT_WINDOW, n, fftbins=True)
     window.flags.writeable = False
     return window
