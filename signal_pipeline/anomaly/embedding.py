@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from signal_pipeline.anomaly.arrays import F8
 from signal_pipeline.anomaly.feature_set import features_hash, unknown_features
-from signal_pipeline.anomaly.manifest import LATEST, MANIFEST, Manifest, publish, read_version
+from signal_pipeline.anomaly.manifest import LATEST, publish
+from signal_pipeline.anomaly.manifest_reading import MANIFEST, Manifest, read_version
 from signal_pipeline.errors import ManifestError
 
 FOLDER: Final = "embeddings"

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from signal_pipeline.anomaly.feature_set import features_hash, unknown_features
-from signal_pipeline.anomaly.manifest import Manifest, activate, publish, read_latest, read_named
+from signal_pipeline.anomaly.manifest import activate, publish, read_latest, read_named
 from signal_pipeline.anomaly.manifest_form import BodyForm, OriginForm, ReferenceForm
+from signal_pipeline.anomaly.manifest_reading import Manifest
 from signal_pipeline.anomaly.reference import Reference, Scaler, Shape
 from signal_pipeline.anomaly.tuning import Kind
 from signal_pipeline.errors import ManifestError

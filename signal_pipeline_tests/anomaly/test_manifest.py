@@ -19,7 +19,8 @@ import pytest
 from signal_pipeline.anomaly import models
 from signal_pipeline.anomaly.feature_set import DEFAULT_FEATURES, features_hash
 from signal_pipeline.anomaly.fitting import fit
-from signal_pipeline.anomaly.manifest import publish, read_latest, seal
+from signal_pipeline.anomaly.manifest import publish, read_latest
+from signal_pipeline.anomaly.manifest_reading import seal
 from signal_pipeline.anomaly.reference import Reference
 from signal_pipeline.anomaly.stream import score, start
 from signal_pipeline.anomaly.tuning import STREAM

@@ -21,7 +21,8 @@ from signal_pipeline.anomaly import models
 from signal_pipeline.anomaly.events import ScoredWindow, Tracker, advance
 from signal_pipeline.anomaly.feature_set import DEFAULT_FEATURES
 from signal_pipeline.anomaly.fitting import fit
-from signal_pipeline.anomaly.manifest import publish, read_latest, seal
+from signal_pipeline.anomaly.manifest import publish, read_latest
+from signal_pipeline.anomaly.manifest_reading import seal
 from signal_pipeline.anomaly.stream import score, start
 from signal_pipeline.errors import ManifestError
 
