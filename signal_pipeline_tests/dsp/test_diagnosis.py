@@ -347,9 +347,22 @@ def test_swapped_leads_do_not_turn_the_sequences_around() -> None:
 
 def test_unbalance_is_the_largest_deviation_from_the_mean_phase() -> None:
     x = simulate(MOTOR, Condition(unbalance=0.0), fs=2000, seconds=5, seed=4)
-    x *= np.array([[1.2], [0.9], [0.9]], np.float32)
+    # R fed 1.2 and the others what three wires leave: their sum stays zero
+    x[0] *= np.float32(1.2)
+    x[1:] -= np.float32(0.1 / 1.2) * x[0]
+    amplitudes = np.abs([1.2, *(np.exp(2j * np.pi / 3 * np.array([1, 2])) - 0.1)])
+    truth = 100 * np.abs(amplitudes / amplitudes.mean() - 1).max()
+    assert diagnose(x, fs=2000)[Quantity.UNBALANCE].value == pytest.approx(truth, abs=0.05)
+
+
+@pytest.mark.parametrize("gains", [(1.1, 0.93, 0.97), (0.85, 1.05, 1.1), (1.18, 1.0, 0.98)], ids=str)
+def test_sensors_of_unequal_gain_make_no_unbalance_of_the_motor(gains: tuple[float, float, float]) -> None:
+    """Three wires carry no sum. What the gains leave beyond it is a negative sequence of at most their spread."""
+    x = simulate(MOTOR, Condition(unbalance=0.01), fs=2000, seconds=5, seed=4)
+    x *= np.array(gains, np.float32)[:, None]
     finding = diagnose(x, fs=2000)[Quantity.UNBALANCE]
-    assert finding.value == pytest.approx(20, abs=0.05)
+    assert finding.severity is Severity.HEALTHY
+    assert "sum" in finding.detail
 
 
 def test_a_stopped_motor_says_off_and_nothing_else() -> None:

@@ -37,6 +37,12 @@ def test_the_healthy_recordings_are_healthy(diagnoses: dict[str, Diagnosis]) -> 
     assert all(2 < (finding.value or 0) < 5 for finding in healthy)
 
 
+def test_the_unequal_sensors_of_the_healthy_recordings_are_no_unbalance(diagnoses: dict[str, Diagnosis]) -> None:
+    healthy = [diagnosis[Quantity.UNBALANCE] for name, diagnosis in diagnoses.items() if "HLT" in name]
+    assert {finding.severity for finding in healthy} == {Severity.HEALTHY}
+    assert all("I0/I1" in finding.detail for finding in healthy)
+
+
 def test_every_short_circuit_is_found_and_the_large_ones_are_severe(diagnoses: dict[str, Diagnosis]) -> None:
     faults = {name: diagnosis[Quantity.INTERTURN] for name, diagnosis in diagnoses.items() if "HLT" not in name}
     assert len(faults) == 36

@@ -42,7 +42,7 @@ def sequences(line: Line, bands: SeverityBands, *, reference_pct: float | None) 
     if phasors.shape[1] < min(SUSTAINED_BLOCKS, line.steady.size):
         detail = f"only {phasors.shape[1]} blocks of {BLOCK_CYCLES} cycles in a row hold current of one frequency"
         return [refused(quantity, FindingStatus.UNSTEADY, detail) for quantity in SEQUENCES]
-    zero = float(np.median(_components(phasors)[0]))
+    zero = _zero(phasors)
     if zero > LARGEST_ZERO_SEQUENCE:
         detail = f"the three currents do not sum to zero (I0/I1 {100 * zero:.0f} %): look at the sensors"
         return [refused(quantity, FindingStatus.SENSORS, detail) for quantity in SEQUENCES]
@@ -50,11 +50,16 @@ def sequences(line: Line, bands: SeverityBands, *, reference_pct: float | None) 
 
 
 def unbalance(phasors: NDArray[np.complex128], bands: SeverityBands) -> Finding:
-    """Largest deviation of a phase's fundamental from the mean of the three, in % of the mean (NEMA MG 1)."""
-    amplitudes = np.median(np.abs(phasors), axis=1)
+    """Largest deviation of a phase's fundamental from the mean of the three, in % of the mean (NEMA MG 1).
+
+    Of the currents without their sum: a motor on three wires cannot carry one, so it is the sensors', whose gains
+    differ by more than a healthy motor's phases do. (The feature `unbalance_pct` is of the currents as recorded.)
+    """
+    amplitudes = np.median(np.abs(phasors - phasors.mean(axis=0)), axis=1)
     mean = float(amplitudes.mean())
     value = 100 * float(np.abs(amplitudes - mean).max()) / mean
-    told = "fundamentals " + " / ".join(f"{a / np.sqrt(2):.3f}" for a in amplitudes) + " A rms"
+    recorded = " / ".join(f"{a / np.sqrt(2):.3f}" for a in np.median(np.abs(phasors), axis=1))
+    told = f"fundamentals {recorded} A rms, their sum (I0/I1 {100 * _zero(phasors):.1f} %) left out"
     return found(Quantity.UNBALANCE, value, told, severity=severity_of(value, bands.unbalance_pct))
 
 
@@ -80,6 +85,11 @@ def interturn(phasors: NDArray[np.complex128], bands: SeverityBands, *, referenc
 def negative_over_positive(phasors: NDArray[np.complex128]) -> NDArray[np.float64]:
     """|I2| / |I1| by block, from phasors (3, block)."""
     return _components(phasors)[1]
+
+
+def _zero(phasors: NDArray[np.complex128]) -> float:
+    """The usual |I0| / |I1|."""
+    return float(np.median(_components(phasors)[0]))
 
 
 def _components(phasors: NDArray[np.complex128]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
