@@ -1,4 +1,4 @@
-"""`signal-pipeline equipment`: what the motors' plates say."""
+"""`signal-pipeline equipment`: what the motors' plates say, and how the motors are."""
 
 import csv
 import io
@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
+from rich.table import Column, Table
 
 from signal_pipeline.cli.console import out, print_json, readable_errors
 from signal_pipeline.cli.environment import surroundings
 from signal_pipeline.cli.watch import AsJson
 from signal_pipeline.db.diagnostics import store_plates
+from signal_pipeline.db.fleet import PLATE_FIELDS, Motor, read_motors
 from signal_pipeline.errors import SettingsError
 from signal_pipeline.ingest.dialect import DELIMITERS
 from signal_pipeline.ingest.sources import equipment_of, open_csv
@@ -53,6 +56,46 @@ def import_plates(
         print_json(counts)
     else:
         out.print(f"{counts['new']} new, {counts['updated']} updated")
+
+
+@equipment_app.command("list")
+def list_motors(as_json: AsJson = False) -> None:
+    """Every motor, the most urgent first: how it is, since when, its last recording, and whether its plate is known.
+
+    The state is that of the newest recording which could be judged; `anomalous`: the diagnosis finds no fault, but the
+    model of its healthy days does not know it like this.
+    """
+    with readable_errors():
+        settings = load_settings()
+        configure_logging(settings.app, default_level="ERROR")
+        with surroundings(settings, create=False) as here:
+            motors = read_motors(here.engine)
+    if as_json:
+        print_json([motor.as_dict() for motor in motors])
+    elif motors:
+        out.print(motors_table(motors))
+    else:
+        out.print("no motor yet: signal-pipeline ingest FOLDER, or equipment import FILE")
+
+
+def motors_table(motors: Sequence[Motor]) -> Table:
+    """A line a motor; what is not known is a dash."""
+    headers = ("motor", "state", "anomaly since", "last recording", "plate")
+    table = Table(*(Column(header, overflow="fold") for header in headers), box=None, pad_edge=False)
+    for motor in motors:
+        times = [f"{at:%Y-%m-%d %H:%M}" if at else "-" for at in (motor.anomalous_since, motor.last_recorded)]
+        table.add_row(escape(motor.name), _state(motor), *times, _plate(motor.plate_fields_missing))
+    return table
+
+
+def _state(motor: Motor) -> str:
+    if motor.anomalous_since and motor.severity in (None, "healthy"):
+        return "anomalous"
+    return motor.severity or "not judged"
+
+
+def _plate(missing: int) -> str:
+    return {0: "known", PLATE_FIELDS: "none"}.get(missing, "partly")
 
 
 def read_rows(file: Path) -> list[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""`equipment import`: plates from CSV and YAML, refused whole when one value cannot be."""
+"""`equipment`: plates from CSV and YAML, refused whole when one value cannot be; and how the motors are."""
 
 import os
 from collections.abc import Callable
@@ -96,3 +96,66 @@ def test_a_bad_table_is_refused_whole_and_says_where(
     for part in said:
         assert part in message
     assert plates(engine) == {}
+
+
+def anomaly_of(engine: Engine, name: str) -> None:
+    with engine.begin() as conn:
+        conn.execute(
+            text("""
+                INSERT INTO anomaly_events (equipment_id, model_kind, model_version, started_at, ended_at, raised_at,
+                                            peak_score, peak_at, threshold, windows, is_open, features)
+                SELECT id, 'stream', 'v', t, t, t, 9, t, 3, 5, true, '{}'
+                FROM equipment, (SELECT timestamptz '2025-08-25 12:00+00' AS t) AS at WHERE name = :name
+            """),
+            {"name": name},
+        )
+
+
+def severity_of(engine: Engine, name: str, severity: str | None, at: str) -> None:
+    with engine.begin() as conn:
+        conn.execute(
+            text("""
+                WITH signal AS (
+                    INSERT INTO raw_signals (equipment_id, recorded_at)
+                    SELECT id, CAST(:at AS timestamptz) FROM equipment WHERE name = :name
+                    RETURNING id, equipment_id, recorded_at
+                )
+                INSERT INTO signal_diagnostics
+                    (raw_id, equipment_id, recorded_at, severity, analysed_seconds, findings, motor, diagnosis_version)
+                SELECT id, equipment_id, recorded_at, :severity, 10, '[]', '{}', 'v' FROM signal
+            """),
+            {"name": name, "severity": severity, "at": at},
+        )
+
+
+def test_the_list_says_how_every_motor_is_the_most_urgent_first(
+    engine: Engine, run: Run, as_json: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert "no motor yet" in run("equipment", "list").stdout
+    (tmp_path / "motors.yaml").write_text(
+        "a-quiet: {}\nb-odd: {}\nc-new: {}\n"
+        "d-ill: {pole_pairs: 2, rated_speed_rpm: 1440, line_freq_hz: 50, rated_current_a: 9, rotor_bars: 28}\n"
+        "e-better: {pole_pairs: 2}\n"
+    )
+    run("equipment", "import", str(tmp_path / "motors.yaml"))
+    for name, severity, hour in [
+        ("a-quiet", "healthy", 1),
+        ("b-odd", "healthy", 1),
+        ("d-ill", "moderate", 1),
+        ("d-ill", None, 2),  # could not be judged, which is no recovery
+        ("e-better", "severe", 1),
+        ("e-better", "healthy", 2),
+    ]:
+        severity_of(engine, name, severity, f"2025-08-25 0{hour}:00+00")
+    anomaly_of(engine, "b-odd")
+    lines = run("equipment", "list").stdout.splitlines()
+    assert [line.split() for line in lines[1:]] == [
+        ["d-ill", "moderate", "-", "2025-08-25", "02:00", "known"],
+        ["b-odd", "anomalous", "2025-08-25", "12:00", "2025-08-25", "01:00", "none"],
+        ["a-quiet", "healthy", "-", "2025-08-25", "01:00", "none"],
+        ["e-better", "healthy", "-", "2025-08-25", "02:00", "partly"],
+        ["c-new", "not", "judged", "-", "-", "none"],
+    ]
+    first = as_json("equipment", "list")[0]
+    assert (first["name"], first["severity"], first["plate_fields_missing"]) == ("d-ill", "moderate", 0)
+    assert first["judged_at"].startswith("2025-08-25 01:00")

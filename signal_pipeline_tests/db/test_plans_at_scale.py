@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 
 from signal_pipeline import read
-from signal_pipeline.db import claims, diagnostics, features, history, hours, lessons, streams
+from signal_pipeline.db import claims, diagnostics, features, fleet, history, hours, lessons, streams
 from signal_pipeline.db.engine import create_engine
 from signal_pipeline.observability import readings
 from signal_pipeline.observability.status import read_failures, read_status
@@ -156,6 +156,7 @@ LOOK: dict[str, Callable[[Engine, Motor], object]] = {
     "scores of a day": lambda e, m: read.load_scores(equipment=m.name, start=m.at - timedelta(days=1), engine=e),
     "signals of a day": lambda e, m: read.load_signals(equipment=m.name, start=m.at - timedelta(days=1), engine=e),
     "hours": lambda e, m: read.load_hours(equipment=m.name, engine=e),
+    "how all motors are": lambda e, _: fleet.read_motors(e),
     "a fetch": lambda e, _: claims.claim_pending(e, settings=claim_settings(), claimed_by=str(uuid4()), limit=1),
 }
 
