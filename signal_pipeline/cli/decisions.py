@@ -12,8 +12,8 @@ from signal_pipeline.anomaly.manifest import latest_version, versions
 from signal_pipeline.cli.console import out, print_json
 from signal_pipeline.cli.models import show_trained, worker_here
 from signal_pipeline.cli.watch import AsJson
-from signal_pipeline.db.proposals import decide, open_proposals
-from signal_pipeline.processing import training
+from signal_pipeline.db.proposals import decide
+from signal_pipeline.processing import proposals, training
 
 proposals_app = typer.Typer(no_args_is_help=True, help="New references that drifted motors propose.")
 versions_app = typer.Typer(no_args_is_help=True, help="The versions of the anomaly model.")
@@ -21,9 +21,9 @@ versions_app = typer.Typer(no_args_is_help=True, help="The versions of the anoma
 
 @proposals_app.command("list")
 def list_proposals(as_json: AsJson = False) -> None:
-    """What waits for a decision."""
-    with worker_here() as worker, worker.engine.connect() as conn:
-        waiting = open_proposals(conn)
+    """What waits for a decision: what a motor proposes whose reference was replaced since does not."""
+    with worker_here() as worker:
+        waiting = proposals.waiting_proposals(worker)
     if as_json:
         print_json([asdict(one) for one in waiting])
         return
@@ -40,7 +40,7 @@ def list_proposals(as_json: AsJson = False) -> None:
 def accept_proposal(proposal: int) -> None:
     """The motor is healthy as it is now: train its reference on the windows in which it had drifted."""
     with worker_here() as worker:
-        trained = training.accept(worker, proposal)
+        trained = proposals.accept(worker, proposal)
     show_trained(trained)
 
 

@@ -25,13 +25,13 @@ from dagster import (
 from pydantic import Field
 
 from signal_pipeline.anomaly.stream import STATE_SCHEMA
-from signal_pipeline.db.proposals import open_proposals
 from signal_pipeline.errors import ManifestError
 from signal_pipeline.orchestration import ops
 from signal_pipeline.orchestration.columns import page, table_metadata
 from signal_pipeline.orchestration.plots import forecast_pictures, model_picture
 from signal_pipeline.processing import models
 from signal_pipeline.processing.forecasting import forecast_due
+from signal_pipeline.processing.proposals import waiting_proposals
 from signal_pipeline.processing.training import train
 from signal_pipeline.processing.worker import Worker
 
@@ -114,8 +114,7 @@ def anomaly_model(context: AssetExecutionContext, config: RangeConfig) -> Materi
 )
 def no_drift_is_waiting(context: AssetCheckExecutionContext) -> AssetCheckResult:
     worker: Worker = context.resources.worker
-    with worker.engine.connect() as conn:
-        waiting = open_proposals(conn)
+    waiting = waiting_proposals(worker)
     return AssetCheckResult(
         passed=not waiting,
         severity=AssetCheckSeverity.WARN,

@@ -1,12 +1,12 @@
-"""Training references on what a person calls healthy, and accepting a drift as the new healthy.
+"""Training references on what a person calls healthy.
 
 Here: whose windows are learnt, what is kept of the version before, and what is told of it. Not here: numerics
-(`anomaly`), scoring.
+(`anomaly`), scoring, what a drifted motor proposes (`proposals`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,6 @@ from signal_pipeline.anomaly.reference import Reference
 from signal_pipeline.anomaly.tuning import Kind
 from signal_pipeline.db.history import Range, find_equipment
 from signal_pipeline.db.lessons import Lesson, read_lesson
-from signal_pipeline.db.proposals import decide, open_proposals
 from signal_pipeline.errors import ManifestError
 from signal_pipeline.processing.signal_work import current_version
 from signal_pipeline.processing.streams import leave_others
@@ -188,26 +187,6 @@ def _train_embedding(models_dir: Path, taught: _Taught, version: str) -> list[st
     except (ValueError, ManifestError) as error:
         taught.refused[EMBEDDING_NAME] = str(error)
     return notes
-
-
-def accept(worker: Worker, proposal_id: int) -> Trained:
-    """Train a new reference on the windows in which a drifted motor leant against its bound, because a person says
-    that it is healthy so. Raises `ValueError` if the proposal is not open."""
-    with worker.engine.connect() as conn:
-        found = next((p for p in open_proposals(conn) if p.id == proposal_id), None)
-    if found is None:
-        raise ValueError(f"proposal {proposal_id} is not open")
-    if "since" not in found.evidence:
-        raise ValueError(
-            f"proposal {proposal_id} does not say since when {found.equipment} has drifted: dismiss it, and train "
-            "with --equipment, --from and --to"
-        )
-    since, until = (datetime.fromisoformat(found.evidence[key]) for key in ("since", "until"))
-    # `until` is the start of the last window that leant
-    trained = train(worker, equipment=[found.equipment], start=since, end=until + timedelta(microseconds=1))
-    with worker.engine.begin() as conn:
-        decide(conn, proposal_id, accepted=True)
-    return trained
 
 
 def go_back(worker: Worker, version: str) -> Models:

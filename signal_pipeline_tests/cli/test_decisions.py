@@ -13,7 +13,7 @@ from signal_pipeline_tests.signals import value
 
 PROPOSE = text("""
     INSERT INTO reference_proposals (equipment_id, model_kind, model_version, evidence)
-    SELECT id, :kind, 'v', CAST(:evidence AS jsonb) FROM equipment RETURNING id
+    SELECT id, :kind, :version, CAST(:evidence AS jsonb) FROM equipment RETURNING id
 """)
 WINDOWS_A_FILE = 19
 
@@ -30,11 +30,11 @@ def models_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> Pat
     return place
 
 
-def propose(engine: Engine, kind: str, **evidence: Any) -> int:
-    """A drift of the only motor; the number of its proposal."""
+def propose(engine: Engine, kind: str, version: str, **evidence: Any) -> int:
+    """A drift of the only motor from its reference of this version; the number of its proposal."""
     told = {"windows": 76, "largest": [["rms_a", 1.9]]} | evidence
     with engine.begin() as conn:
-        return int(conn.execute(PROPOSE, {"kind": kind, "evidence": json.dumps(told)}).scalar_one())
+        return int(conn.execute(PROPOSE, {"kind": kind, "version": version, "evidence": json.dumps(told)}).scalar_one())
 
 
 def test_a_drift_is_listed_and_accepted_or_dismissed(
@@ -47,14 +47,16 @@ def test_a_drift_is_listed_and_accepted_or_dismissed(
     assert "takes two motors or more" in trained
     assert run("proposals", "list").stdout == "no motor has drifted\n"
     since, until = "2025-08-25T12:04:00+00:00", "2025-08-25T12:07:09+00:00"
-    healthy, old = propose(engine, "stream", since=since, until=until), propose(engine, "stats")
+    version = as_json("models", "list")["latest"]
+    healthy = propose(engine, "stream", version, since=since, until=until)
+    old = propose(engine, "stats", version)
     assert f"{healthy}  pump: rms_a +1.9 sd, over 76 windows, since {since}" in run("proposals", "list").stdout
     assert [one["id"] for one in as_json("proposals", "list")] == [healthy, old]
-    assert f"pump: {4 * WINDOWS_A_FILE} windows" in run("proposals", "accept", str(healthy)).stdout
-    assert "is not open" in run("proposals", "accept", str(healthy), code=1).stderr
     assert "dismiss it, and train" in run("proposals", "accept", str(old), code=1).stderr
     assert "is dismissed" in run("proposals", "dismiss", str(old)).stdout
     assert "is not open" in run("proposals", "dismiss", str(old), code=1).stderr
+    assert f"pump: {4 * WINDOWS_A_FILE} windows" in run("proposals", "accept", str(healthy)).stdout
+    assert "is not open" in run("proposals", "accept", str(healthy), code=1).stderr
     query = "SELECT string_agg(status, ' ' ORDER BY id) FROM reference_proposals"
     assert value(engine, query) == "accepted dismissed"
     assert as_json("proposals", "list") == []

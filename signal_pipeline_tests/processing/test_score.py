@@ -15,8 +15,9 @@ from signal_pipeline.db.claims import claim_pending
 from signal_pipeline.db.proposals import open_proposals
 from signal_pipeline.processing.batch import Batch
 from signal_pipeline.processing.models import detect
+from signal_pipeline.processing.proposals import accept
 from signal_pipeline.processing.run import run_batch
-from signal_pipeline.processing.training import accept, train
+from signal_pipeline.processing.training import train
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import ModelSettings, Settings
 from signal_pipeline_tests.processing.minutes import FAULTY, HEALTHY, NEW, add, dump, forget, trained_worker, work_off

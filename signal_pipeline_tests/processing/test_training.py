@@ -14,8 +14,9 @@ from signal_pipeline.db.proposals import decide, open_proposals
 from signal_pipeline.errors import ManifestError
 from signal_pipeline.processing.batch import Batch
 from signal_pipeline.processing.models import detect, rescore
+from signal_pipeline.processing.proposals import accept, waiting_proposals
 from signal_pipeline.processing.run import run_batch
-from signal_pipeline.processing.training import accept, go_back, train
+from signal_pipeline.processing.training import go_back, train
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline.settings import FeatureSettings, ModelSettings, Settings
 from signal_pipeline_tests.processing.minutes import FAULTY, HEALTHY, NEW, add, work_off
@@ -114,6 +115,26 @@ def test_a_dismissed_drift_stays_dismissed_when_another_motor_is_trained(
     work_off(worker)
     with engine.connect() as conn:
         assert open_proposals(conn) == []
+
+
+def test_a_proposal_waits_while_its_reference_is_in_use(
+    engine: Engine, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signal_pipeline.anomaly.drift.MIN_WINDOWS", 20)
+    monkeypatch.setattr("signal_pipeline.anomaly.drift.NEAR_THE_BOUND", 0.0)
+    first = load_latest(worker.settings.models.models_dir)
+    assert first is not None
+    add(engine, LATER[:4], equipment="M2")
+    work_off(worker)
+    (proposal,) = waiting_proposals(worker)
+    train(worker, equipment=["M1"], end=MIDNIGHT.replace(minute=LEARNT - 1))
+    assert waiting_proposals(worker) == [proposal]
+    train(worker, equipment=["M2"], end=MIDNIGHT.replace(minute=LEARNT - 1))
+    assert waiting_proposals(worker) == []
+    with pytest.raises(ValueError, match="its reference is not in use any more"):
+        accept(worker, proposal.id)
+    go_back(worker, first.version)
+    assert waiting_proposals(worker) == [proposal]
 
 
 def claim_one(worker: Worker) -> Batch:
@@ -285,6 +306,7 @@ def test_accepting_a_drift_learns_the_windows_in_which_it_leant_and_no_others(
         (proposal,) = open_proposals(conn)
     accepted = accept(worker, proposal.id)
     assert accepted.windows == {"M2": 70}
+    assert waiting_proposals(worker) == []
     learnt = accepted.models.references["M2", "stream"].recordings
     with engine.connect() as conn:
         named = conn.execute(text("SELECT id FROM raw_signals WHERE id::text = ANY(:ids)"), {"ids": list(learnt)})
