@@ -67,7 +67,7 @@ def drain(
         elif wait and _unfinished(worker):
             sleep(POLL_SECONDS)
         else:
-            retrying(lambda: clear_left_over(worker))
+            clear_left_over(worker)
             return processed
 
 

@@ -60,7 +60,7 @@ def extract_batch(worker: Worker, batch: Batch, with_diagnosis: bool = False) ->
     outcomes = Outcomes()
     if not batch.recompute:
         version = current_version(worker.settings.features)
-        stored = claims.already_extracted(worker.engine, batch.token, version=version)
+        stored = retrying(lambda: claims.already_extracted(worker.engine, batch.token, version=version))
         outcomes.done = {i: Outcome({"windows": stored[i], "features_new": 0}) for i in batch.signal_ids if i in stored}
     pending: list[Extracted] = []
     todo = [i for i in batch.signal_ids if i not in outcomes.done]

@@ -1,11 +1,13 @@
 """The end of the work: completed, samples cleared where the settings say so, or let go for the next worker."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from uuid import UUID
 
 import structlog
+from sqlalchemy import Connection
 
 from signal_pipeline.db import claims, counters
 from signal_pipeline.db.claims import Failure
@@ -18,7 +20,7 @@ from signal_pipeline.ingest.csv_reader import sha256_of
 from signal_pipeline.ingest.sources import check_source
 from signal_pipeline.processing.batch import Batch
 from signal_pipeline.processing.diagnose import complete_with_diagnosis
-from signal_pipeline.processing.worker import Worker, retrying
+from signal_pipeline.processing.worker import T, Worker, retrying
 
 log = structlog.get_logger(__name__)
 
@@ -31,8 +33,7 @@ def complete_batch(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> 
     if not signal_ids:
         return {}
     started = perf_counter()
-    with worker.engine.connect() as conn:
-        parts = record_parts(conn, signal_ids)
+    parts = _read(worker, lambda conn: record_parts(conn, signal_ids))
     alone = [i for i in signal_ids if len(parts[i]) == 1]
     files: dict[UUID, list[UUID]] = {}
     for i in signal_ids:
@@ -63,9 +64,7 @@ def complete_batch(worker: Worker, batch: Batch, signal_ids: Sequence[UUID]) -> 
 
 def clear_samples(worker: Worker, signal_ids: Sequence[UUID]) -> int:
     """Drop the samples of completed signals whose CSV still stands as it was loaded; returns how many rows had any."""
-    with worker.engine.connect() as conn:
-        files = clearable(conn, signal_ids)
-    cleared, kept = _clear(worker, files)
+    cleared, kept = _clear(worker, _read(worker, lambda conn: clearable(conn, signal_ids)))
     for file in kept:
         log.warning("samples.kept", file=Path(file.path).name, reason="its CSV is gone, changed or unreadable")
     log.info("samples.cleared", signals=cleared)
@@ -79,8 +78,7 @@ def clear_left_over(worker: Worker) -> int:
     """
     if worker.settings.ingest.retain_raw_signals:
         return 0
-    with worker.engine.connect() as conn:
-        files = left_over(conn)
+    files = _read(worker, left_over)
     cleared, kept = _clear(worker, files)
     if files:
         log.info("samples.cleared_later", signals=cleared, files_kept=len(kept))
@@ -94,9 +92,23 @@ def _clear(worker: Worker, files: Sequence[Clearable]) -> tuple[int, list[Cleara
         if not _still_there(worker, Path(file.path), file.sha256):
             kept.append(file)
             continue
-        with worker.engine.begin() as conn:
-            cleared += len(clear_phases(conn, file.signal_ids))
+        cleared += retrying(partial(_clear_phases, worker, file.signal_ids))
     return cleared, kept
+
+
+def _clear_phases(worker: Worker, signal_ids: Sequence[UUID]) -> int:
+    with worker.engine.begin() as conn:
+        return len(clear_phases(conn, signal_ids))
+
+
+def _read(worker: Worker, look: Callable[[Connection], T]) -> T:
+    """A read, again while the database blips: all the work on the signals is behind it."""
+
+    def read() -> T:
+        with worker.engine.connect() as conn:
+            return look(conn)
+
+    return retrying(read)
 
 
 def _still_there(worker: Worker, path: Path, sha256: str) -> bool:

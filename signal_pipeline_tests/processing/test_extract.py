@@ -1,11 +1,13 @@
 """The work on a batch, without Dagster: what is stored, what is skipped, and who fails with whom."""
 
+import threading
 from typing import Any
 from uuid import UUID
 
 import numpy as np
+import psycopg
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import OperationalError
 
 from signal_pipeline.db import claims
@@ -243,6 +245,37 @@ def test_a_connection_that_breaks_in_a_transaction_is_no_failure(
     assert broken
     assert set(statuses(engine).values()) == {"completed"}
     assert totals(engine) == {"claims_total": 3, "features_total": 9, "signals_completed_total": 3}
+
+
+class BreaksAt:
+    """Ends the session on the server, just before the statement of this number (from 1) goes to it."""
+
+    def __init__(self, at: int) -> None:
+        self.at, self.passed, self._lock = at, 0, threading.Lock()
+
+    def __call__(self, conn: Any, *_: Any) -> None:
+        with self._lock:
+            self.passed += 1
+            if self.passed != self.at:
+                return
+        url = conn.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(url) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", [conn.connection.driver_connection.info.backend_pid])
+
+
+def test_a_connection_that_breaks_at_any_statement_stops_no_batch(engine: Engine, worker: Worker, fetch: Fetch) -> None:
+    for at in range(1, 100):
+        insert_signals(engine, 1, equipment=f"M{at}")
+        claimed, breaks = fetch(), BreaksAt(at)
+        event.listen(engine, "before_cursor_execute", breaks)
+        try:
+            run_batch(worker, claimed)
+        finally:
+            event.remove(engine, "before_cursor_execute", breaks)
+        assert set(statuses(engine).values()) == {"completed"}
+        if breaks.passed < at:
+            break
+    assert 10 < at < 99
 
 
 def test_a_database_that_stays_away_stops_the_batch_and_fails_no_signal(
