@@ -58,6 +58,15 @@ class FailureReason(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
+class Severity(StrEnum):
+    """How far a value lies above its bands, mildest first."""
+
+    HEALTHY = "healthy"
+    INCIPIENT = "incipient"
+    MODERATE = "moderate"
+    SEVERE = "severe"
+
+
 class RejectionReason(StrEnum):
     """Why a file got no row at all: it cannot be read, must not be read, or would be too much to read."""
 

@@ -9,7 +9,10 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, text
 
-SEVERITIES: Final = (None, "healthy", "incipient", "moderate", "severe")
+from signal_pipeline.domain import Severity
+
+RANKS: Final = (None, *Severity)
+"""How urgent a motor is; one that nobody could judge comes last."""
 PLATE_FIELDS: Final = 5
 
 # A motor that was never judged would have all its diagnoses read: the newest fifty say how it is now.
@@ -49,8 +52,8 @@ class Motor:
     @property
     def urgency(self) -> int:
         """The severity's rank; a motor with an open anomaly counts as one with first signs at least."""
-        rank = SEVERITIES.index(self.severity)
-        return max(rank, SEVERITIES.index("incipient")) if self.anomalous_since else rank
+        rank = RANKS.index(None if self.severity is None else Severity(self.severity))
+        return max(rank, RANKS.index(Severity.INCIPIENT)) if self.anomalous_since else rank
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

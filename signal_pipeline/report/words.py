@@ -8,7 +8,7 @@ from typing import Any
 
 from signal_pipeline.catalogue import column_info
 from signal_pipeline.db.reported import Told
-from signal_pipeline.domain import PHASE_NAMES, PHASES
+from signal_pipeline.domain import PHASE_NAMES, PHASES, Severity
 from signal_pipeline.pictures import phrases
 
 QUANTITIES = {
@@ -56,7 +56,7 @@ UNSCORED = (
     "signal-pipeline rescore --equipment NAME scores what is stored."
 )
 
-SEVERITIES = ("healthy", "incipient", "moderate", "severe")
+SEVERITIES = tuple(one.value for one in Severity)
 STATES = {
     None: "cannot be judged",
     "healthy": "looks healthy",

@@ -6,6 +6,7 @@ recordings, refusals, slip from more than sidebands, the inter-turn signature fr
 Not here: features of windows, and anything stored. Importing this costs numpy; scipy comes with the first call.
 """
 
+from signal_pipeline.domain import Severity
 from signal_pipeline.dsp.diagnosis.clipping import clipped_share
 from signal_pipeline.dsp.diagnosis.diagnose import diagnose
 from signal_pipeline.dsp.diagnosis.findings import (
@@ -13,7 +14,6 @@ from signal_pipeline.dsp.diagnosis.findings import (
     Finding,
     FindingStatus,
     Quantity,
-    Severity,
     SeverityBands,
     refusal_of_all,
 )

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
+from signal_pipeline.domain import Severity
+
 
 class Quantity(StrEnum):
     """What a diagnosis speaks about; every diagnosis holds each of them once, in this order."""
@@ -64,15 +66,6 @@ class FindingStatus(StrEnum):
     """A part of the recording cannot be had any more."""
     CLIPPED = "clipped"
     """The current left the recorder's range: its tops are flat."""
-
-
-class Severity(StrEnum):
-    """How far a value lies above its bands, mildest first."""
-
-    HEALTHY = "healthy"
-    INCIPIENT = "incipient"
-    MODERATE = "moderate"
-    SEVERE = "severe"
 
 
 @dataclass(frozen=True, slots=True)
