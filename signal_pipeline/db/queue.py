@@ -45,14 +45,22 @@ EXPIRED_HOLDERS = text("""
 """)
 
 # When the last recording came, whatever time it claims: an archive that is loaded today is fresh, and one of the future
-# hides nobody's silence. A row that claims to come later still does not count. One step down an index for
-# each equipment.
+# hides nobody's silence. A row that claims to come later still does not count. One step down each of two indexes
+# for each equipment: of what is finished, and of what is not (see the model).
 ARRIVALS = text("""
     SELECT e.name, newest.created_at,
            CAST(extract(epoch FROM now() - newest.created_at) AS double precision) AS seconds
     FROM (SELECT id, name FROM equipment ORDER BY name LIMIT :n) AS e
-    CROSS JOIN LATERAL (SELECT r.created_at FROM raw_signals AS r WHERE r.equipment_id = e.id
-                        AND r.created_at <= statement_timestamp() ORDER BY r.created_at DESC LIMIT 1) AS newest
+    CROSS JOIN LATERAL (
+        SELECT max(last.created_at) AS created_at FROM (
+            (SELECT created_at FROM raw_signals
+             WHERE equipment_id = e.id AND processing_status IN ('completed', 'failed')
+               AND created_at <= statement_timestamp() ORDER BY created_at DESC LIMIT 1)
+            UNION ALL
+            (SELECT created_at FROM raw_signals
+             WHERE equipment_id = e.id AND processing_status IN ('pending', 'processing')
+               AND created_at <= statement_timestamp() ORDER BY created_at DESC LIMIT 1)) AS last) AS newest
+    WHERE newest.created_at IS NOT NULL
     ORDER BY newest.created_at, e.name
 """)
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, Engine, TextClause, text
 
-from signal_pipeline.db import claim_sql, features, hours, signals
+from signal_pipeline.db import claim_sql, features, hours, queue, signals
 from signal_pipeline_tests.db.rows import NOON
 
 
@@ -82,6 +82,11 @@ def test_every_statement_of_the_claim_is_checked() -> None:
 def test_a_statement_of_the_claim_goes_by_its_indexes(grown: Engine, name: str) -> None:
     parameters, indexes = QUEUE[name]
     check(grown, getattr(claim_sql, name), parameters, table="raw_signals", indexes=indexes)
+
+
+def test_the_last_arrival_of_each_equipment_is_a_step_down_two_indexes(grown: Engine) -> None:
+    indexes = {"ix_raw_signals_finished", "ix_raw_signals_unfinished"}
+    check(grown, queue.ARRIVALS, {"n": 100}, table="raw_signals", indexes=indexes)
 
 
 MOTOR_HOURS = {"equipment": [UUID(int=1)] * 3, "hours": [NOON] * 3}

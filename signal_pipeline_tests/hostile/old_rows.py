@@ -65,6 +65,7 @@ FILLERS: Final[dict[str, Sequence[str]]] = {
     "0006": (),
     "0007": (),
     "0008": (),
+    "0009": (),
 }
 """Revision -> statements; the word `signals` stands for one signal in each state, with samples."""
 

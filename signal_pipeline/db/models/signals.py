@@ -109,13 +109,19 @@ class RawSignal(Base):
         Index("ix_raw_signals_claim_token", "claim_token", postgresql_where=text("claim_token IS NOT NULL")),
         Index("ix_raw_signals_source", "source_id", postgresql_where=text("source_id IS NOT NULL")),
         Index("ix_raw_signals_equipment_recorded", "equipment_id", "recorded_at"),
-        # When an equipment last sent one.
-        Index("ix_raw_signals_equipment_created", "equipment_id", "created_at"),
-        # What an equipment's stream of scores has to wait for.
+        # When an equipment last sent one, in two parts, because a claim makes a new entry in each index that holds the
+        # row: this one gets none until the end of the work.
+        Index(
+            "ix_raw_signals_finished",
+            "equipment_id",
+            "created_at",
+            postgresql_where=text("processing_status IN ('completed', 'failed')"),
+        ),
+        # And what an equipment's stream of scores has to wait for.
         Index(
             "ix_raw_signals_unfinished",
             "equipment_id",
-            "recorded_at",
+            "created_at",
             postgresql_where=text("processing_status IN ('pending', 'processing')"),
         ),
         # The last success, and what was finished within the last hour.
