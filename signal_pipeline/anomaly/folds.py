@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from signal_pipeline.anomaly.arrays import I8, Bools
+from signal_pipeline.counted import counted
 
 MAX_FOLDS: Final = 12
 MIN_WINDOWS: Final = 60
@@ -27,7 +28,7 @@ def split_folds(recordings: Sequence[str]) -> I8:
     n = len(recordings)
     if n < MIN_WINDOWS:
         raise ValueError(
-            f"{n} window{' is' if n == 1 else 's are'} too few to learn from: {MIN_WINDOWS} are needed, "
+            f"{counted(n, 'window is', 'windows are')} too few to learn from: {MIN_WINDOWS} are needed, "
             "choose more recordings"
         )
     names = list(dict.fromkeys(recordings))

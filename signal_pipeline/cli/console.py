@@ -29,11 +29,6 @@ def say(line: str) -> None:
     err.print(line, soft_wrap=True)
 
 
-def counted(n: int, one: str, many: str | None = None) -> str:
-    """A number with its noun: 1 signal, 2 signals."""
-    return f"{n} {one if n == 1 else many or one + 's'}"
-
-
 def fail(message: str, code: int = 1) -> NoReturn:
     """One red line on standard error, and the exit code."""
     # what a person typed stands in it, and a file's name may have typed itself

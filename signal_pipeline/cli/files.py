@@ -13,9 +13,10 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from signal_pipeline.cli.console import counted, fail, out, print_json, readable_errors, say
+from signal_pipeline.cli.console import fail, out, print_json, readable_errors, say
 from signal_pipeline.cli.environment import Surroundings, surroundings
 from signal_pipeline.cli.watch import AsJson
+from signal_pipeline.counted import counted
 from signal_pipeline.errors import SettingsError
 from signal_pipeline.ingest.dialect import CsvDialect
 from signal_pipeline.ingest.load_report import FileOutcome, FileReport

@@ -9,9 +9,10 @@ import typer
 
 from signal_pipeline.anomaly.folds import MAX_FOLDS
 from signal_pipeline.anomaly.reference import Dropped, Reference
-from signal_pipeline.cli.console import counted, out, print_json, readable_errors
+from signal_pipeline.cli.console import out, print_json, readable_errors
 from signal_pipeline.cli.environment import surroundings
 from signal_pipeline.cli.watch import AsJson
+from signal_pipeline.counted import counted
 from signal_pipeline.errors import SettingsError
 from signal_pipeline.ingest.recorded_at import parse_range
 from signal_pipeline.observability.logs import configure_logging

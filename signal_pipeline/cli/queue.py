@@ -8,9 +8,10 @@ from uuid import UUID
 
 import typer
 
-from signal_pipeline.cli.console import counted, err, fail, out, print_json, readable_errors
+from signal_pipeline.cli.console import err, fail, out, print_json, readable_errors
 from signal_pipeline.cli.environment import surroundings
 from signal_pipeline.cli.watch import AsJson, models_of, status_table
+from signal_pipeline.counted import counted
 from signal_pipeline.db.claims import retry_failed
 from signal_pipeline.domain import FailureReason
 from signal_pipeline.observability.logs import configure_logging

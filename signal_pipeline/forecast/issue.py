@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from signal_pipeline.counted import counted
 from signal_pipeline.forecast.arrays import F8, I8
 from signal_pipeline.forecast.exceedance import exceedance_probability
 from signal_pipeline.forecast.intervals import bounds, needed_errors, rescaled
@@ -97,8 +98,7 @@ def issue(
     fewest = int((np.isfinite(past.forecasts[Model.SEASONAL_PROFILE]) & np.isfinite(past.targets)).sum(axis=0).min())
     if fewest < needed_errors(0.95):
         return _too_sparse(
-            f"{fewest} past hour{'' if fewest == 1 else 's'} could be compared with a forecast, "
-            f"{needed_errors(0.95)} are needed"
+            f"{counted(fewest, 'past hour')} could be compared with a forecast, {needed_errors(0.95)} are needed"
         )
     return _issued(values - centre, past, fewest, centre=centre, limit=limit, floor=floor)
 
@@ -117,16 +117,16 @@ def _checked(history: ArrayLike, *, horizon: int, limit: float | None, floor: fl
     return values[-WINDOW:]
 
 
-def _hours(n: int) -> str:
-    return "1 hour" if n == 1 else f"{n} hours"
-
-
 def _refuse(n: int, known: I8) -> Refusal | None:
     span = 0 if known.size == 0 else n - int(known[0])
     if span < MIN_HOURS:
-        return Refusal(RefusalReason.TOO_SHORT, f"{_hours(span)} since the first value, {MIN_HOURS} are needed")
+        return Refusal(
+            RefusalReason.TOO_SHORT, f"{counted(span, 'hour')} since the first value, {MIN_HOURS} are needed"
+        )
     if (age := n - 1 - int(known[-1])) >= WEEK:
-        return Refusal(RefusalReason.STALE, f"the last value is {_hours(age)} old; at most {WEEK} can be bridged")
+        return Refusal(
+            RefusalReason.STALE, f"the last value is {counted(age, 'hour')} old; at most {WEEK} can be bridged"
+        )
     return None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from signal_pipeline.counted import counted
 from signal_pipeline.errors import CSVLoaderError
 from signal_pipeline.ingest.blocks import Block, blank_line_error
 from signal_pipeline.ingest.layout import CsvLayout
@@ -74,7 +75,7 @@ class BadCells:
 
     def error(self) -> CSVLoaderError:
         """One error for all of them."""
-        cells = "1 cell holds" if self.count == 1 else f"{self.count} cells hold"
+        cells = counted(self.count, "cell holds", "cells hold")
         more = f"; and {self.count - len(self.named)} more" if self.count > len(self.named) else ""
         return CSVLoaderError(f"{self.name}: {cells} no number: {'; '.join(self.named)}{more}. {self.remedy}")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from signal_pipeline.counted import counted
 from signal_pipeline.db.sources import KnownSignal
 from signal_pipeline.domain import FailureReason, RejectionReason, Status
 from signal_pipeline.ingest.sources import printable
@@ -91,7 +92,7 @@ def report_replaced(report: FileReport, replaced: Sequence[KnownSignal]) -> File
     """The same with what has gone, for a file that a person wanted to replace it."""
     if not replaced:
         return report
-    signals = "1 signal" if len(replaced) == 1 else f"{len(replaced)} signals"
+    signals = counted(len(replaced), "signal")
     return dataclasses.replace(report, message=f"replaces {signals}, {_origin(replaced[0])}")
 
 

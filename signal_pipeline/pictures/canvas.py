@@ -109,10 +109,6 @@ def _encoded(image: Image.Image, colours: int) -> bytes:
     return buffer.getvalue()
 
 
-def windows_in_words(n: int) -> str:
-    return f"{n} window" if n == 1 else f"{n} windows"
-
-
 def literal(text: str) -> str:
     """`text` as it stands: no formula, and what the font has no glyph for as its escape (matplotlib would warn)."""
     font = get_font(findfont("DejaVu Sans"))

@@ -7,8 +7,9 @@ from typing import Literal
 import numpy as np
 from matplotlib.axes import Axes
 
+from signal_pipeline.counted import counted
 from signal_pipeline.domain import PHASE_NAMES
-from signal_pipeline.pictures.canvas import add_axes, legend, new_sheet, note, png, windows_in_words
+from signal_pipeline.pictures.canvas import add_axes, legend, new_sheet, note, png
 from signal_pipeline.pictures.colours import ALARM, GRID, HIGHLIGHT, LINE, PHASE_COLOURS
 from signal_pipeline.pictures.thinning import F4, F8, envelope, strongest
 
@@ -35,7 +36,7 @@ def waveform(title: str, phases: F4, *, fs: float, windows: Sequence[Window], li
     """
     seconds = phases.shape[1] / fs
     skipped = sum(w.skipped for w in windows)
-    told = f"{seconds:g} s at {fs:g} Hz · {windows_in_words(len(windows) - skipped)}" + (
+    told = f"{seconds:g} s at {fs:g} Hz · {counted(len(windows) - skipped, 'window')}" + (
         f", {skipped} skipped" if skipped else ""
     )
     sheet = new_sheet(title, told)

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 
+from signal_pipeline.counted import counted
 from signal_pipeline.domain import PHASE_NAMES
 from signal_pipeline.pictures.canvas import (
     add_axes,
@@ -17,7 +18,6 @@ from signal_pipeline.pictures.canvas import (
     note,
     png,
     steady_scale,
-    windows_in_words,
 )
 from signal_pipeline.pictures.colours import ALARM, LINE, PHASE_COLOURS, QUIET
 from signal_pipeline.pictures.thinning import F8
@@ -41,7 +41,7 @@ class Panel:
 
 def features(title: str, seconds: F8, panels: Sequence[Panel]) -> bytes:
     """A PNG: each panel's quantity over the windows' starts (s, (n,)), NaN as a gap."""
-    sheet = new_sheet(title, windows_in_words(len(seconds)))
+    sheet = new_sheet(title, counted(len(seconds), "window"))
     columns = 2
     rows = -(-len(panels) // columns)
     for place, panel in enumerate(panels):
@@ -82,7 +82,7 @@ def scores(
 ) -> bytes:
     """A PNG: `score` (n,) over the windows' starts (s) against `threshold`, and what made the highest one."""
     above = int((score >= threshold).sum())
-    told = f"{above} of {windows_in_words(len(score))} at or above the threshold of {threshold:.3g}"
+    told = f"{above} of {counted(len(score), 'window')} at or above the threshold of {threshold:.3g}"
     sheet = new_sheet(title, told + (" · warming up, no alarm is raised" if warming else ""))
     axes = add_axes(sheet, (0.08, 0.14, 0.46, 0.64), x="start of the window (s)", y="score")
     axes.plot(seconds, score, color=LINE, linewidth=1.1, marker=".", markersize=5, label="score")

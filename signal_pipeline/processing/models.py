@@ -15,6 +15,7 @@ from structlog.contextvars import bound_contextvars
 from signal_pipeline.anomaly import stream
 from signal_pipeline.anomaly.models import Models, load_latest, load_version
 from signal_pipeline.anomaly.tuning import Kind
+from signal_pipeline.counted import counted
 from signal_pipeline.db.history import (
     Range,
     count_anomalies,
@@ -54,7 +55,7 @@ class Rescored:
     def __str__(self) -> str:
         if self.refused is not None:
             return self.refused
-        told = f"{self.windows} window{'' if self.windows == 1 else 's'} scored, {self.anomalies} anomalous"
+        told = f"{counted(self.windows, 'window')} scored, {self.anomalies} anomalous"
         return f"{told}, by the fleet's reference" if self.is_fleet else told
 
 

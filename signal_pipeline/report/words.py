@@ -7,6 +7,7 @@ from itertools import takewhile
 from typing import Any
 
 from signal_pipeline.catalogue import column_info
+from signal_pipeline.counted import counted
 from signal_pipeline.db.reported import Told
 from signal_pipeline.domain import PHASE_NAMES, PHASES, Severity
 from signal_pipeline.pictures import phrases
@@ -138,16 +139,16 @@ def _events(told: Told) -> str:
         return "No stream model has scored it yet."
     is_open = [e for e in told.events if e.is_open]
     if not is_open:
-        return f"No anomaly is open; {_count(len(told.events), 'event')} in this time."
+        return f"No anomaly is open; {counted(len(told.events), 'event')} in this time."
     oldest = min(e.started_at for e in is_open)
-    return f"{_count(len(is_open), 'anomaly', 'anomalies')} open, since {moment(oldest)}."
+    return f"{counted(len(is_open), 'anomaly', 'anomalies')} open, since {moment(oldest)}."
 
 
 def _recordings(told: Told) -> str:
     counts = told.counts
     if counts.newest is None:
         return "There is no recording in this time."
-    parts = [f"Last recording: {moment(counts.newest)}; {_count(counts.completed, 'recording')} completed"]
+    parts = [f"Last recording: {moment(counts.newest)}; {counted(counts.completed, 'recording')} completed"]
     if counts.failed:
         parts.append(f"{counts.failed} failed")
     if counts.waiting:
@@ -199,7 +200,3 @@ def number(value: float) -> str:
 
 def moment(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC"
-
-
-def _count(n: int, one: str, many: str | None = None) -> str:
-    return f"{n} {one if n == 1 else many or one + 's'}"
