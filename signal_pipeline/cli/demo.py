@@ -1,5 +1,6 @@
 """`signal-pipeline demo`: everything at once, on simulated recordings or on a person's own."""
 
+import shlex
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,10 +27,11 @@ from signal_pipeline.cli.files import (
 )
 from signal_pipeline.cli.server import DagsterServer, Stopped, dagster_server, stoppable
 from signal_pipeline.cli.watch import FAILURES_SHOWN, failures_table, status_table
-from signal_pipeline.db import migrate
+from signal_pipeline.db import fleet, migrate
 from signal_pipeline.db.diagnostics import store_plates
 from signal_pipeline.ingest.load_report import FileOutcome
 from signal_pipeline.ingest.loader import LoadOptions
+from signal_pipeline.ingest.sources import printable
 from signal_pipeline.observability.logs import configure_logging
 from signal_pipeline.observability.status import PipelineStatus, read_failures, read_status
 from signal_pipeline.processing.worker import Worker, worker_name
@@ -100,6 +102,8 @@ def _demo(settings: Settings, data: Path | None, options: LoadOptions, *, once: 
             _summary(here, found, url)
             if history is not None:
                 _tell_history(here, history, url)
+            else:
+                _tell_reports(here)
             while not once:
                 server.check()
                 time.sleep(0.5)
@@ -187,6 +191,14 @@ def _summary(here: Surroundings, found: PipelineStatus, url: str | None) -> None
         "features in Python: signal_pipeline.read.load_features(); in SQL: signal-pipeline db run -- psql",
         soft_wrap=True,
     )
+
+
+def _tell_reports(here: Surroundings) -> None:
+    """What to type next to look at one's own motors; the most urgent stands for all."""
+    if motors := fleet.read_motors(here.engine):
+        name = shlex.quote(printable(motors[0].name))
+        told = f"motors: signal-pipeline equipment list; one as a page: signal-pipeline report --equipment {name}"
+        out.print(told, markup=False, soft_wrap=True)
 
 
 def _tell_history(here: Surroundings, history: "HistoryTruth", url: str | None) -> None:

@@ -63,6 +63,7 @@ def test_a_demo_of_own_files_completes_them_and_a_second_one_adds_nothing(
         # the UI shows what the checks found at once, not only after the next full hour
         assert "asset checks: 7 of 8 passed; not passed: few_signals_fail" in finished.stdout
     assert "insufficient_data" in finished.stdout
+    assert "one as a page: signal-pipeline report --equipment data\n" in finished.stdout
     assert "lineage, partitions and runs" not in finished.stdout  # of a UI that has ended
     assert leftovers(Path(pipeline_environment["SIGNAL_PIPELINE_HOME"])) == []
 
