@@ -142,9 +142,13 @@ def test_one_window_equals_the_same_window_in_a_batch() -> None:
 
 
 @pytest.mark.parametrize("n", [16, 17, 1000, 1001, 25_600])
-def test_the_transform_in_place_gives_the_bits_of_the_usual_one(n: int) -> None:
+def test_the_transform_in_place_is_as_exact_as_the_usual_one(n: int) -> None:
+    """Both within a float32 rounding for each of the log2(n) steps; which bits those leave is the library's affair."""
     samples = motor(n, fs=1000, noise=1.0)
-    usual = fft.rfft(samples, axis=-1).view(np.float32)
+    exact = fft.rfft(samples.astype(np.float64), axis=-1).view(np.float64)[:, 2 : n + 1]
+    usual = fft.rfft(samples, axis=-1).view(np.float32)[:, 2 : n + 1]
     packed = fftpack.rfft(samples, axis=-1, overwrite_x=True)
     assert np.shares_memory(packed, samples)
-    assert np.array_equal(packed[:, 1:], usual[:, 2 : n + 1])
+    allowed = np.finfo(np.float32).eps * np.log2(n) * np.linalg.norm(exact)
+    assert np.linalg.norm(packed[:, 1:] - exact) < allowed
+    assert np.linalg.norm(packed[:, 1:] - usual) < allowed

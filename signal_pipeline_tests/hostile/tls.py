@@ -25,6 +25,17 @@ from cryptography.x509.oid import NameOID
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 NO_TLS = b"E" + struct.pack("!i", 63) + b"SFATAL\0VFATAL\0C28000\0Mthis server speaks nothing but TLS, really\0\0"
 ADDRESS = "127.0.0.1"
+SIGNS_CERTIFICATES = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 @dataclass(frozen=True)
@@ -40,12 +51,20 @@ def authority(folder: Path, name: str) -> Authority:
     """A new authority, and a server certificate for 127.0.0.1 that it has signed; files in `folder`."""
     key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    own = _builder(issuer, issuer, key.public_key()).add_extension(
-        x509.BasicConstraints(ca=True, path_length=None), True
+    # as RFC 5280 wants them: from Python 3.13 on the standard library refuses others
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    own = (
+        _builder(issuer, issuer, key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .add_extension(SIGNS_CERTIFICATES, True)
+        .add_extension(identifier, False)
     )
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "database")])
     place = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(ADDRESS))])
-    served = _builder(subject, issuer, server_key.public_key()).add_extension(place, False)
+    signed_by = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+    served = (
+        _builder(subject, issuer, server_key.public_key()).add_extension(place, False).add_extension(signed_by, False)
+    )
     made = Authority(folder / f"{name}.crt", folder / f"{name}-server.pem")
     made.certificate.write_bytes(own.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     made.served.write_bytes(
