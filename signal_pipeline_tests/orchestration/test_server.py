@@ -75,10 +75,22 @@ def is_final(ui: Ui, ids: list[UUID]) -> bool:
     return bool(value(ui.engine, query, ids=ids))
 
 
+def wait_for_runs(ui: Ui) -> None:
+    wait_until(lambda: not ui.runs("QUEUED", "NOT_STARTED", "STARTING", "STARTED"))
+
+
 def process(ui: Ui, ids: list[UUID]) -> None:
     """Let the sensor do it, and wait until its runs have ended, too."""
     wait_until(lambda: is_final(ui, ids))
-    wait_until(lambda: not ui.runs("QUEUED", "NOT_STARTED", "STARTING", "STARTED"))
+    wait_for_runs(ui)
+
+
+@pytest.fixture
+def idle(ui: Ui) -> None:
+    """The sensor has nothing left of what earlier tests put there, so that the next run is this test's."""
+    unfinished = "SELECT count(*) FROM raw_signals WHERE processing_status IN ('pending', 'processing')"
+    wait_until(lambda: not value(ui.engine, unfinished))
+    wait_for_runs(ui)
 
 
 def assert_partitions(ui: Ui, materialized: list[UUID], failed: list[UUID], assets: list[str] = ASSETS) -> None:
@@ -161,6 +173,7 @@ def test_a_failed_run_can_be_executed_again_whole_but_not_from_its_failed_step(
     assert_partitions(ui, good, bad)
 
 
+@pytest.mark.usefixtures("idle")
 def test_signals_of_a_run_that_is_terminated_are_cancelled_and_start_no_other(ui: Ui) -> None:
     with gate_shut(ui.engine) as is_reached:
         ids = insert(ui, "terminated", good=BATCH).good
@@ -173,6 +186,7 @@ def test_signals_of_a_run_that_is_terminated_are_cancelled_and_start_no_other(ui
     assert not ui.runs("QUEUED", "NOT_STARTED", "STARTING", "STARTED")
 
 
+@pytest.mark.usefixtures("idle")
 def test_signals_of_a_run_that_was_killed_are_processed_by_the_next(ui: Ui) -> None:
     with gate_shut(ui.engine) as is_reached:
         ids = insert_signals(ui.engine, 4, equipment="killed")
