@@ -95,9 +95,22 @@ def dagster_server(here: Surroundings, *, port: int, quiet: bool) -> Iterator[Da
             preexec_fn=_child_starts,  # noqa: PLW1509  before any thread of ours
         )
         try:
-            yield DagsterServer(process, port, log_file)
+            with _reaper(process.pid):
+                yield DagsterServer(process, port, log_file)
         finally:
             _end(process)
+
+
+@contextmanager
+def _reaper(group: int) -> Iterator[None]:
+    """For the case that we are killed: SIGTERM reaches Dagster then (`_child_starts`), but its daemon may wait for a
+    code server that has gone, and nobody would end it. A shell reads a pipe that only we hold open."""
+    wait = f"read _; sleep {STOP_SECONDS}; kill -KILL -{group} 2>/dev/null"
+    with subprocess.Popen(["/bin/sh", "-c", wait], stdin=subprocess.PIPE, start_new_session=True) as reaper:  # noqa: S603
+        try:
+            yield
+        finally:
+            reaper.kill()
 
 
 @contextmanager

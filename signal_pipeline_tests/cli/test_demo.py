@@ -124,10 +124,11 @@ def test_a_demo_of_simulated_motors_finds_the_fault_it_simulated_and_a_second_on
     assert leftovers(home) == []
 
 
-# SIGKILL too: nothing of ours can clean up then, so the children must notice by themselves.
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+# SIGKILL too: nothing of ours can clean up then, so the children must notice by themselves; and one that cannot, is
+# killed.
+@pytest.mark.parametrize(("number", "stuck"), [(signal.SIGINT, False), (signal.SIGKILL, False), (signal.SIGKILL, True)])
 def test_a_demo_that_is_stopped_leaves_no_process_behind(
-    pipeline_environment: dict[str, str], tmp_path: Path, number: signal.Signals
+    pipeline_environment: dict[str, str], tmp_path: Path, number: signal.Signals, *, stuck: bool
 ) -> None:
     write_csv(tmp_path / "data" / "0.csv")
     command = [COMMAND, "demo", "--data", str(tmp_path / "data"), "--sample-rate", "1000", "--port", str(free_port())]
@@ -138,6 +139,10 @@ def test_a_demo_that_is_stopped_leaves_no_process_behind(
         assert process.poll() is None, (tmp_path / "out").read_text()
         assert time.monotonic() < deadline, (tmp_path / "out").read_text()
         time.sleep(0.3)
+    if stuck:
+        family = psutil.Process(process.pid).children(recursive=True)
+        (daemon,) = (child for child in family if "dagster._daemon" in child.cmdline())
+        daemon.suspend()
     process.send_signal(number)
     assert process.wait(60) == (0 if number == signal.SIGINT else -number)
     home = Path(pipeline_environment["SIGNAL_PIPELINE_HOME"])
