@@ -5,9 +5,9 @@
 A database for each number of rows on one embedded server: `--pending` jobs wait, the rest is finished. Two measures.
 *Races*: workers take all that waits, `--batch` a fetch (procrastinate: one); claims a second, the p99 of a fetch, and
 wasted attempts (fetches that came back empty before the end, and rows that another had just taken). *Cost*: one worker
-of each queue takes a batch from each table in turn, again and again, so that whatever else the machine does meets all
-alike; the median of a fetch, `growth_1k_to_1m` (the largest table's over the smallest's, turn by turn), a peer's over
-ours, and what Postgres itself touches for one claim of ours. Claims only: nothing is completed.
+of each queue takes a batch from each table in turn, again and again in random order, so that whatever else the machine
+does meets all alike; the median of a fetch, `growth_1k_to_1m` (the largest table's over the smallest's, turn by turn),
+a peer's over ours, and what Postgres itself touches for one claim of ours. Claims only: nothing is completed.
 Last line: one JSON object.
 """
 
@@ -17,6 +17,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from random import Random
 from statistics import median
 from typing import Any
 
@@ -66,13 +67,15 @@ def costs(urls: dict[int, str], names: tuple[str, ...], given: argparse.Namespac
     seconds: dict[tuple[str, int], list[float]] = {place: [] for place in places}
     for queue in queues.values():
         queue.warm_up()
-    left = 0
-    for turn in range(given.rounds):
+    left, order = 0, Random(0)
+    for _ in range(given.rounds):
         if left < 2 * batch:
+            order.shuffle(places)  # whatever is filled last, or follows itself, finds its pages in the cache
             for name, rows in places:
                 refill(urls[rows], name, given.pending)
             left = given.pending
-        for place in places if turn % 2 else reversed(places):
+        order.shuffle(places)
+        for place in places:
             began = time.perf_counter()
             queues[place].fetch(batch)
             seconds[place].append(time.perf_counter() - began)

@@ -34,6 +34,10 @@ INDEXES_OF_THE_SCHEMA = """
     SELECT tablename, indexname, indexdef FROM pg_indexes
     WHERE schemaname = 'public' AND tablename <> :versions ORDER BY 1, 2
 """
+STORAGE_OF_THE_SCHEMA = """
+    SELECT relname, reloptions FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relname <> :versions AND reloptions IS NOT NULL ORDER BY 1
+"""
 EVERYTHING_OF_OURS = """
     SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
     UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
@@ -44,7 +48,7 @@ EVERYTHING_OF_OURS = """
 def schema(engine: Engine) -> list[list[tuple[Any, ...]]]:
     parameters = {"versions": migrate.VERSION_TABLE}
     with engine.connect() as conn:
-        questions = (COLUMNS_OF_THE_SCHEMA, CONSTRAINTS_OF_THE_SCHEMA, INDEXES_OF_THE_SCHEMA)
+        questions = (COLUMNS_OF_THE_SCHEMA, CONSTRAINTS_OF_THE_SCHEMA, INDEXES_OF_THE_SCHEMA, STORAGE_OF_THE_SCHEMA)
         return [[tuple(row) for row in conn.execute(text(q), parameters)] for q in questions]
 
 
@@ -76,18 +80,18 @@ def test_migrations_go_up_down_and_up_again_each_step_as_it_was(empty: Engine, e
     after = {}
     for revision in revisions():
         migrate.upgrade(empty_database_url, revision)
-        after[revision] = schema(empty)
+        after[revision] = schema(empty), guards(empty)
     assert migrate.current_revision(empty) == migrate.head_revision()
     for revision in revisions()[-2::-1]:
         migrate.downgrade(empty_database_url, revision)
-        assert schema(empty) == after[revision]
+        assert (schema(empty), guards(empty)) == after[revision]
     migrate.downgrade(empty_database_url)
     assert migrate.current_revision(empty) is None
     with empty.connect() as conn:
         left = set(conn.execute(text(EVERYTHING_OF_OURS)).scalars())
     assert left == {migrate.VERSION_TABLE, f"{migrate.VERSION_TABLE}_pkc"}
     migrate.upgrade(empty_database_url)
-    assert schema(empty) == after[migrate.head_revision()]
+    assert (schema(empty), guards(empty)) == after[migrate.head_revision()]
 
 
 def test_upgrading_twice_changes_nothing(engine: Engine) -> None:
@@ -104,7 +108,7 @@ def test_autogenerate_finds_nothing_to_do(engine: Engine) -> None:
 
 
 def test_the_migrated_schema_is_that_of_the_models(engine: Engine, empty: Engine) -> None:
-    """Also what autogenerate does not compare: CHECKs, and the conditions of indexes."""
+    """Also what autogenerate does not compare: CHECKs, the conditions of indexes, and how tables are kept."""
     Base.metadata.create_all(empty)
     assert schema(engine) == schema(empty)
 
@@ -148,12 +152,16 @@ def test_offline_mode_writes_sql_that_makes_the_same_schema(
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(done.stdout.encode())
     assert schema(empty) == schema(engine)
-    assert functions(empty) == functions(engine)
+    assert guards(empty) == guards(engine)
     assert migrate.current_revision(empty) == migrate.head_revision()
 
 
-def functions(engine: Engine) -> list[tuple[Any, ...]]:
-    question = "SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY 1"
+def guards(engine: Engine) -> list[tuple[Any, ...]]:
+    """Functions and triggers, which the models do not know."""
+    question = """
+        SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+        UNION ALL SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1
+    """
     with engine.connect() as conn:
         return [tuple(row) for row in conn.execute(text(question))]
 

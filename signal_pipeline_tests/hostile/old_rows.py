@@ -66,6 +66,7 @@ FILLERS: Final[dict[str, Sequence[str]]] = {
     "0007": (),
     "0008": (),
     "0009": (),
+    "0010": (),
 }
 """Revision -> statements; the word `signals` stands for one signal in each state, with samples."""
 

@@ -39,6 +39,18 @@ def one_of(column: str, values: type[Status]) -> str:
     return f"{column} IN ({', '.join(repr(v.value) for v in values)})"
 
 
+ROOM_FOR_VERSIONS = {"fillfactor": 50}
+"""Of an index that gets an entry for each claim, start of work and heartbeat of a signal: they find room beside the
+first one, where a full page would be searched for dead entries and then split (docs/decisions/0124)."""
+
+# What SQLAlchemy has no argument for: room in the primary key, too, and dead entries that go in time, because whoever
+# fetches steps over those of what was fetched before.
+KEPT_AS_A_QUEUE = """
+ALTER INDEX pk_raw_signals SET (fillfactor = 50);
+ALTER TABLE raw_signals SET (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.02,
+                             vacuum_index_cleanup = on)
+"""
+
 SIGNAL_TIMES = ("recorded_at", "created_at", "claimed_at", "lease_expires_at", "work_started_at", "finalized_at")
 
 
@@ -95,7 +107,12 @@ class RawSignal(Base):
         CheckConstraint("lead_in >= 0 AND first_row >= lead_in", name="lead_in"),
         # Postgres knows infinity and years that Python does not: one such row, and no fetch could be read.
         CheckConstraint(all_fit(SIGNAL_TIMES), name="times"),
-        Index("ix_raw_signals_status_created", "processing_status", text("created_at DESC")),
+        Index(
+            "ix_raw_signals_status_created",
+            "processing_status",
+            text("created_at DESC"),
+            postgresql_with=ROOM_FOR_VERSIONS,
+        ),
         # The pending fetch reads this one: it holds the backlog only, however long the table grows. IS TRUE, as the
         # fetch says it (see `claim_sql`).
         Index(
@@ -105,10 +122,30 @@ class RawSignal(Base):
             postgresql_where=text("(processing_status = 'pending') IS TRUE"),
         ),
         # Leases to renew, to reclaim and to look at; also the few rows that a person's subset run has borrowed.
-        Index("ix_raw_signals_lease", "lease_expires_at", postgresql_where=text("lease_expires_at IS NOT NULL")),
-        Index("ix_raw_signals_claim_token", "claim_token", postgresql_where=text("claim_token IS NOT NULL")),
-        Index("ix_raw_signals_source", "source_id", postgresql_where=text("source_id IS NOT NULL")),
-        Index("ix_raw_signals_equipment_recorded", "equipment_id", "recorded_at"),
+        Index(
+            "ix_raw_signals_lease",
+            "lease_expires_at",
+            postgresql_where=text("lease_expires_at IS NOT NULL"),
+            postgresql_with=ROOM_FOR_VERSIONS,
+        ),
+        Index(
+            "ix_raw_signals_claim_token",
+            "claim_token",
+            postgresql_where=text("claim_token IS NOT NULL"),
+            postgresql_with=ROOM_FOR_VERSIONS,
+        ),
+        Index(
+            "ix_raw_signals_source",
+            "source_id",
+            postgresql_where=text("source_id IS NOT NULL"),
+            postgresql_with=ROOM_FOR_VERSIONS,
+        ),
+        Index(
+            "ix_raw_signals_equipment_recorded",
+            "equipment_id",
+            "recorded_at",
+            postgresql_with=ROOM_FOR_VERSIONS,
+        ),
         # When an equipment last sent one, in two parts, because a claim makes a new entry in each index that holds the
         # row: this one gets none until the end of the work.
         Index(
@@ -123,6 +160,7 @@ class RawSignal(Base):
             "equipment_id",
             "created_at",
             postgresql_where=text("processing_status IN ('pending', 'processing')"),
+            postgresql_with=ROOM_FOR_VERSIONS,
         ),
         # The last success, and what was finished within the last hour.
         Index(
@@ -168,6 +206,7 @@ class RawSignal(Base):
 
 
 event.listen(RawSignal.__table__, "before_create", DDL(MAKE_NEW_ID))  # type: ignore[no-untyped-call]
+event.listen(RawSignal.__table__, "after_create", DDL(KEPT_AS_A_QUEUE))  # type: ignore[no-untyped-call]
 
 
 class Feature(Base):
