@@ -94,11 +94,11 @@ def dagster_server(here: Surroundings, *, port: int, quiet: bool) -> Iterator[Da
             # A launcher in the background ignores SIGINT, and children inherit that: Dagster would never stop.
             preexec_fn=_child_starts,  # noqa: PLW1509  before any thread of ours
         )
-        try:
-            with _reaper(process.pid):
+        with _reaper(process.pid):  # until the end of the orderly end: whoever has pressed Ctrl-C may lose patience
+            try:
                 yield DagsterServer(process, port, log_file)
-        finally:
-            _end(process)
+            finally:
+                _end(process)
 
 
 @contextmanager

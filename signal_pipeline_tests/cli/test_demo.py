@@ -125,10 +125,18 @@ def test_a_demo_of_simulated_motors_finds_the_fault_it_simulated_and_a_second_on
 
 
 # SIGKILL too: nothing of ours can clean up then, so the children must notice by themselves; and one that cannot, is
-# killed.
-@pytest.mark.parametrize(("number", "stuck"), [(signal.SIGINT, False), (signal.SIGKILL, False), (signal.SIGKILL, True)])
+# killed. Also by somebody who has pressed Ctrl-C and then lost patience.
+@pytest.mark.parametrize(
+    ("numbers", "stuck"),
+    [
+        ([signal.SIGINT], False),
+        ([signal.SIGKILL], False),
+        ([signal.SIGKILL], True),
+        ([signal.SIGINT, signal.SIGKILL], True),
+    ],
+)
 def test_a_demo_that_is_stopped_leaves_no_process_behind(
-    pipeline_environment: dict[str, str], tmp_path: Path, number: signal.Signals, *, stuck: bool
+    pipeline_environment: dict[str, str], tmp_path: Path, numbers: list[signal.Signals], *, stuck: bool
 ) -> None:
     write_csv(tmp_path / "data" / "0.csv")
     command = [COMMAND, "demo", "--data", str(tmp_path / "data"), "--sample-rate", "1000", "--port", str(free_port())]
@@ -143,7 +151,9 @@ def test_a_demo_that_is_stopped_leaves_no_process_behind(
         family = psutil.Process(process.pid).children(recursive=True)
         (daemon,) = (child for child in family if "dagster._daemon" in child.cmdline())
         daemon.suspend()
-    process.send_signal(number)
+    for number in numbers:
+        process.send_signal(number)
+        time.sleep(2)
     assert process.wait(60) == (0 if number == signal.SIGINT else -number)
     home = Path(pipeline_environment["SIGNAL_PIPELINE_HOME"])
     deadline = time.monotonic() + 60
