@@ -74,8 +74,9 @@ class PipelineStatus:
 
 
 def read_status(engine: Engine) -> PipelineStatus:
-    """One look. Raises `DatabaseUnavailable`."""
+    """One look, at one moment: a batch that ends meanwhile is in all figures or none. Raises `DatabaseUnavailable`."""
     with wrapped(engine), engine.connect() as conn:
+        conn.execution_options(isolation_level="REPEATABLE READ")
         state = queue.state(conn)
         totals = counters.totals(conn)
         return PipelineStatus(

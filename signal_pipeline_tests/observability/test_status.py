@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
+from signal_pipeline.db.engine import create_engine
 from signal_pipeline.observability.models_in_use import models_in_use
 from signal_pipeline.observability.status import read_failures, read_status
+from signal_pipeline.settings import DatabaseSettings
 from signal_pipeline_tests.signals import change, insert_signals
 
 WIDTH = 60
@@ -68,6 +70,23 @@ def status(engine: Engine, home: Path, *options: str, **variables: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_a_batch_that_ends_while_it_is_looked_at_is_in_all_figures_or_in_none(
+    engine: Engine, database_url: str
+) -> None:
+    ids = insert_signals(engine, 2)
+    looking = create_engine(database_url, DatabaseSettings())
+
+    @event.listens_for(looking, "after_cursor_execute", once=True)
+    def end_it(*_: object) -> None:
+        finish(engine, ids, "completed", minutes_ago=0)
+
+    before, after = read_status(looking), read_status(looking)
+    looking.dispose()
+    assert (before.signals["completed"], before.last_completed) == (0, None)
+    assert after.signals["completed"] == 2
+    assert after.last_completed is not None
 
 
 def test_rates_are_of_what_became_final_within_the_hour(engine: Engine) -> None:
