@@ -3,11 +3,12 @@
     python -m benchmarks.claims [--rows 1000,100000,1000000] [--workers 1,2,4,8,16] [--pending 1000] [--batch 50]
 
 A database for each number of rows on one embedded server: `--pending` jobs wait, the rest is finished. Two measures.
-*Races*: workers take all that waits, `--batch` a fetch (procrastinate: one); claims a second, the p99 of a fetch, and
-wasted attempts (fetches that came back empty before the end, and rows that another had just taken). *Cost*: one worker
-of each queue takes a batch from each table in turn, again and again in random order, so that whatever else the machine
-does meets all alike; the median of a fetch, `growth_1k_to_1m` (the largest table's over the smallest's, turn by turn),
-a peer's over ours, and what Postgres itself touches for one claim of ours. Claims only: nothing is completed.
+*Races*: workers take all that waits, `--batch` a fetch (procrastinate: one), on connections that they hold and have used
+before, as workers do, and on new ones; claims a second, the p99 of a fetch, and wasted attempts (fetches that came back
+empty before the end, and rows that another had just taken). *Cost*: one worker of each queue takes a batch from each
+table in turn, again and again in random order, so that whatever else the machine does meets all alike; the median of a
+fetch, `growth_1k_to_1m` (the largest table's over the smallest's, turn by turn), a peer's over ours, and what Postgres
+itself touches for one claim of ours. Claims only: nothing is completed.
 Last line: one JSON object.
 """
 
@@ -35,6 +36,9 @@ from signal_pipeline.settings import DatabaseSettings
 
 OURS = ("s1", "s2")
 PEERS = ("procrastinate", "pgqueuer")
+REHEARSED = 12
+"""Fetches by each worker before its first race: psycopg prepares at the sixth, and Postgres plans five more times."""
+CHANCE = Random(0)
 
 
 def build(url: str, rows: int, pending: int) -> str:
@@ -67,14 +71,14 @@ def costs(urls: dict[int, str], names: tuple[str, ...], given: argparse.Namespac
     seconds: dict[tuple[str, int], list[float]] = {place: [] for place in places}
     for queue in queues.values():
         queue.warm_up()
-    left, order = 0, Random(0)
+    left = 0
     for _ in range(given.rounds):
         if left < 2 * batch:
-            order.shuffle(places)  # whatever is filled last, or follows itself, finds its pages in the cache
+            CHANCE.shuffle(places)  # whatever is filled last, or follows itself, finds its pages in the cache
             for name, rows in places:
                 refill(urls[rows], name, given.pending)
             left = given.pending
-        order.shuffle(places)
+        CHANCE.shuffle(places)
         for place in places:
             began = time.perf_counter()
             queues[place].fetch(batch)
@@ -112,26 +116,37 @@ def touched(url: str, batch: int) -> dict[str, float]:
     return {"pages": round(pages / batch, 1), "wal_bytes": round(plan["WAL Bytes"] / batch)}
 
 
+def races(workers: Workers, url: str, rows: int, counts: list[int], given: argparse.Namespace) -> dict[str, Any]:
+    """Of each queue by the number of workers: `summary` on connections that were held, and on new ones."""
+    for name in TABLES:
+        refill(url, name, REHEARSED * given.batch * max(counts))
+        workers.rehearse(Race(name, url, given.batch, REHEARSED * given.batch))
+    found: dict[str, Any] = {name: {} for name in TABLES}
+    for n in counts:
+        results: dict[tuple[str, bool], list[Result]] = {(name, anew): [] for name in TABLES for anew in (False, True)}
+        order = list(results)
+        for _ in range(given.repeats):
+            CHANCE.shuffle(order)  # what the one before leaves to be written meets all alike
+            for name, anew in order:
+                refill(url, name, given.pending)
+                race = Race(name, url, given.batch, given.pending, anew)
+                results[name, anew].append(workers.race(race, n))
+        for name in TABLES:
+            held, new = (summary(results[name, anew], given.pending) for anew in (False, True))
+            found[name][str(n)] = {**held, "on_new_connections": new}
+            print(f"{rows} rows, {n} workers, {name}: {found[name][str(n)]}", flush=True)
+    return found
+
+
 def run(url: str, given: argparse.Namespace) -> dict[str, Any]:
     sizes = [int(n) for n in given.rows.split(",")]
     counts = [int(n) for n in given.workers.split(",") if n]
     with Workers(max(counts, default=0)) as workers:
         urls = {rows: build(url, rows, given.pending) for rows in sizes}
-        races: dict[str, dict[str, Any]] = {name: {str(rows): {} for rows in sizes} for name in TABLES}
-        for rows, own in urls.items():
-            for n in counts:
-                results: dict[str, list[Result]] = {name: [] for name in TABLES}
-                order = list(TABLES)
-                for turn in range(given.repeats):
-                    # each is the first as often as any other: what the one before leaves to be written meets all alike
-                    first = turn % len(order)
-                    for name in order[first:] + order[:first]:
-                        refill(own, name, given.pending)
-                        results[name].append(workers.race(Race(name, own, given.batch, given.pending), n))
-                for name, found_here in results.items():
-                    races[name][str(rows)][str(n)] = summary(found_here, given.pending)
-                    print(f"{rows} rows, {n} workers, {name}: {races[name][str(rows)][str(n)]}", flush=True)
-    found: dict[str, Any] = {name: {"races": races[name]} for name in TABLES}
+        run_here = {rows: races(workers, own, rows, counts, given) if counts else {} for rows, own in urls.items()}
+    found: dict[str, Any] = {
+        name: {"races": {str(rows): by_queue.get(name, {}) for rows, by_queue in run_here.items()}} for name in TABLES
+    }
     for label, names, batch in (
         ("batch", ("s2", "pgqueuer"), given.batch),
         ("single", ("s2", "s1", *PEERS), 1),
@@ -151,7 +166,7 @@ def main() -> None:
     parser.add_argument("--workers", default="1,2,4,8,16", help="of the races; none: ''")
     parser.add_argument("--pending", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=50)
-    parser.add_argument("--repeats", type=int, default=4, help="of each queue's races, in turn")
+    parser.add_argument("--repeats", type=int, default=6, help="of each queue's races, in random order")
     parser.add_argument("--rounds", type=int, default=150, help="fetches from each table for its cost")
     given = parser.parse_args()
     began = time.perf_counter()

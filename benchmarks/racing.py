@@ -1,6 +1,8 @@
 """Worker processes that race for a queue's pending jobs: started once, sent into one race after the other.
 
-Each opens the queue by itself and finds it warm at the start. Not here: the queues, and what the figures mean.
+Each opens a queue by itself and keeps it, as a worker does that lives for days, unless the race is to be run on new
+connections: those plan their first statements anew, and touch each page of the server's for the first time. Not here:
+the queues, and what the figures mean.
 """
 
 import multiprocessing
@@ -11,7 +13,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from types import TracebackType
 from typing import Any, Self
 
-from benchmarks.queues import open_queue
+from benchmarks.queues import Queue, open_queue
 
 Fetches = list[tuple[float, int]]
 """Seconds of each fetch, and how many jobs it brought."""
@@ -19,12 +21,14 @@ Fetches = list[tuple[float, int]]
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """Take all `jobs` pending jobs of the queue `name` at `url`, `batch` at a time."""
+    """Take `jobs` pending jobs of the queue `name` at `url`, `batch` at a time."""
 
     name: str
     url: str
     batch: int
     jobs: int
+    anew: bool = False
+    """On new connections, which are closed afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +42,15 @@ class Result:
 
 def work(pipe: Connection, taken: Any) -> None:
     """A worker's life: a race at a time, until it is told None."""
+    kept: dict[tuple[str, str], Queue] = {}
     while (race := pipe.recv()) is not None:
-        queue = open_queue(race.name, race.url)
-        queue.warm_up()
+        if race.anew:
+            queue = opened(race)
+        else:
+            for place in [place for place in kept if place[1] != race.url]:
+                kept.pop(place).close()
+            queue = kept[race.name, race.url] = kept.get((race.name, race.url)) or opened(race)
+        before = queue.refused
         pipe.send("ready")
         pipe.recv()
         fetches: Fetches = []
@@ -50,8 +60,17 @@ def work(pipe: Connection, taken: Any) -> None:
             fetches.append((time.perf_counter() - began, n))
             with taken.get_lock():
                 taken.value += n
-        pipe.send((time.perf_counter(), fetches, queue.refused))
+        pipe.send((time.perf_counter(), fetches, queue.refused - before))
+        if race.anew:
+            queue.close()
+    for queue in kept.values():
         queue.close()
+
+
+def opened(race: Race) -> Queue:
+    queue = open_queue(race.name, race.url)
+    queue.warm_up()
+    return queue
 
 
 class Workers:
@@ -83,8 +102,15 @@ class Workers:
 
     def race(self, race: Race, workers: int) -> Result:
         """One race of the first `workers` processes. Raises `EOFError` if one of them died."""
+        return self._race(race, self._pipes[:workers])
+
+    def rehearse(self, race: Race) -> None:
+        """The same for each worker by itself: its connection is warm afterwards, and kept for the races to come."""
+        for pipe in self._pipes:
+            self._race(race, [pipe])
+
+    def _race(self, race: Race, pipes: list[Connection]) -> Result:
         self._taken.value = 0
-        pipes = self._pipes[:workers]
         for pipe in pipes:
             pipe.send(race)
         for pipe in pipes:

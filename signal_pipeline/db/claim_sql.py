@@ -51,17 +51,17 @@ _COUNTED: Final = f"""
     tally AS MATERIALIZED (
         SELECT n, again, CAST(extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000000 AS bigint) AS took
         FROM (SELECT count(*) AS n, count(*) FILTER (WHERE reclaimed) AS again FROM taken) AS every WHERE n > 0
-    ), observed AS (
-        SELECT '{counters.QUEUE}' AS what, {counters.bucket_of(counters.QUEUE, "waited")} AS le,
-               count(*) AS n, sum(waited) AS microseconds
+    ), raised AS (
+        SELECT '{counters.QUEUE}' AS name, {counters.bucket_of(counters.QUEUE, "waited")} AS le,
+               count(*) AS n, CAST(sum(waited) AS bigint) AS microseconds
         FROM taken WHERE waited IS NOT NULL GROUP BY le
         UNION ALL
-        SELECT '{Stage.CLAIM}', {counters.bucket_of(Stage.CLAIM, "took")}, 1, took FROM tally
-    ), raised AS (
-        SELECT 'claims_total' AS name, n FROM tally
-        UNION ALL
-        SELECT 'reclaims_total', again FROM tally WHERE again > 0
-    ), {counters.INSERTS}"""  # noqa: S608  of constants
+        SELECT w.* FROM tally, LATERAL (VALUES
+            ('{Stage.CLAIM}', {counters.bucket_of(Stage.CLAIM, "took")}, 1, took),
+            ('claims_total', 'Infinity', n, NULL),
+            ('reclaims_total', 'Infinity', again, NULL)) AS w (name, le, n, microseconds)
+        WHERE w.n > 0
+    ), counted AS ({counters.INSERT})"""  # noqa: S608  of constants
 
 # S2. Two CTEs, because each has a partial index of its own, and an OR would use neither. Expired leases come first:
 # their recovery time is promised. A signal that was being worked on when its worker died is claimed alone (a token of
@@ -93,12 +93,13 @@ CLAIM_BATCH = text(f"""
         RETURNING id, claim_token, created_at, id IN (SELECT id FROM expired) AS reclaimed,
                   CASE WHEN id IN (SELECT id FROM waiting WHERE is_first) THEN {_WAITED} END AS waited
     ), {_COUNTED}
-    SELECT claim_token, array_agg(id ORDER BY created_at, id) AS ids, min(created_at) AS created_at,
-           (SELECT true FROM raw_signals AS p
-            WHERE (p.processing_status = 'processing') IS TRUE AND p.lease_expires_at < now()
-              AND p.work_started_at IS NOT NULL AND p.attempts >= :max_attempts
-            ORDER BY p.lease_expires_at LIMIT 1) IS NOT NULL AS poison
-    FROM taken GROUP BY claim_token
+    SELECT left_behind.poison, held.*
+    FROM (SELECT (SELECT true FROM raw_signals
+                  WHERE (processing_status = 'processing') IS TRUE AND lease_expires_at < now()
+                    AND work_started_at IS NOT NULL AND attempts >= :max_attempts
+                  ORDER BY lease_expires_at LIMIT 1) IS NOT NULL AS poison) AS left_behind
+    LEFT JOIN (SELECT claim_token, array_agg(id ORDER BY created_at, id) AS ids, min(created_at) AS created_at
+               FROM taken GROUP BY claim_token) AS held ON true
 """)  # noqa: S608  of constants
 
 # S1 looks without locking, then takes one row at a time; whoever comes second gets no row back.
@@ -130,7 +131,7 @@ CLAIM_ONE = text(f"""
         RETURNING id, claim_token, created_at, was = 'processing' AS reclaimed,
                   CASE WHEN was_claimed IS NULL THEN {_WAITED} END AS waited
     ), {_COUNTED}
-    SELECT claim_token, ARRAY[id] AS ids, created_at, true AS poison FROM taken  -- S1 looks each time
+    SELECT claim_token, ARRAY[id] AS ids, created_at FROM taken
 """)  # noqa: S608  of constants
 
 # Who holds what a person asked for. In id order and waiting for locks: two people may ask for the same ids at once.

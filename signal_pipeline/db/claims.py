@@ -72,14 +72,9 @@ def claim_pending(engine: Engine, *, settings: ClaimSettings, claimed_by: str, l
     take = _take_batch if settings.claim_strategy is ClaimStrategy.S2 else _take_one_by_one
     with engine.connect() as conn:
         # each statement is a transaction of its own: one that takes counts, too, and needs no other beside it
-        taken = take(conn.execution_options(isolation_level="AUTOCOMMIT"), parameters)
-    # whoever fetches sees to it: an empty fetch cannot say whether there is poison, any other one can
-    buried = _bury_crash_loops(engine, settings.claim_max_attempts) if _may_hold_poison(taken) else ()
+        taken, poison = take(conn.execution_options(isolation_level="AUTOCOMMIT"), parameters)
+    buried = _bury_crash_loops(engine, settings.claim_max_attempts) if poison else ()
     return Claimed(_grouped(taken), buried)
-
-
-def _may_hold_poison(taken: Sequence[Any]) -> bool:
-    return not taken or bool(taken[0].poison)
 
 
 def _bury_crash_loops(engine: Engine, max_attempts: int) -> tuple[UUID, ...]:
@@ -90,20 +85,25 @@ def _bury_crash_loops(engine: Engine, max_attempts: int) -> tuple[UUID, ...]:
     return buried
 
 
-def _take_batch(conn: Connection, parameters: dict[str, Any]) -> Sequence[Any]:
-    return conn.execute(claim_sql.CLAIM_BATCH, parameters).all()
+def _take_batch(conn: Connection, parameters: dict[str, Any]) -> tuple[Sequence[Any], bool]:
+    """What was taken, and whether poison is left behind: that comes with each fetch, an empty one included."""
+    rows = conn.execute(claim_sql.CLAIM_BATCH, parameters).all()
+    return [row for row in rows if row.claim_token is not None], rows[0].poison
 
 
-def _take_one_by_one(conn: Connection, parameters: dict[str, Any]) -> Sequence[Any]:
-    """S1, which looks without locking: while others take all that it saw, it looks again, after a random pause."""
+def _take_one_by_one(conn: Connection, parameters: dict[str, Any]) -> tuple[Sequence[Any], bool]:
+    """S1, which looks without locking: while others take all that it saw, it looks again, after a random pause.
+
+    What is left behind it does not see; that has to be looked for each time.
+    """
     for look in range(S1_LOOKS):
         candidates = conn.execute(claim_sql.CANDIDATES, parameters).scalars().all()
         # one that another worker took first is skipped
         taken = [row for i in candidates for row in conn.execute(claim_sql.CLAIM_ONE, {**parameters, "id": i})]
         if taken or not candidates:
-            return taken
+            return taken, True
         sleep(uniform(0, S1_PAUSE_SECONDS * (look + 1)))  # noqa: S311  who waits how long is no secret
-    return []
+    return [], True
 
 
 def already_extracted(engine: Engine, token: UUID, *, version: str) -> dict[UUID, int]:

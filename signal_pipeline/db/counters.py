@@ -1,16 +1,17 @@
 """Totals and durations that only grow: kept by the transaction that did the work, right after any crash, untouched by
 retention.
 
-Each is spread over a few shards, so that workers finishing at the same time do not queue on one row. The shard is that
-of the database's own process behind the connection: in containers every worker has the same process id. It stays the
-same within a transaction, so those who share it lock in one order, and cannot deadlock as long as they add names in
-one order, too: durations, then totals, each by name. Add last: the rows are locked until the transaction ends. Not
-here: what the names mean to a reader (`observability.metrics`), and what a claim counts (`claim_sql`).
+A total is one number; a duration is counted by bucket, with its sum. Each is spread over a few shards, so that workers
+finishing at the same time do not queue on one row. The shard is that of the database's own process behind the
+connection: in containers every worker has the same process id. It stays the same within a transaction, so those who
+share it lock in one order, by name and bucket, and cannot deadlock. Add last: the rows are locked until the transaction
+ends. Not here: what the names mean to a reader (`observability.metrics`), and what a claim counts (`claim_sql`).
 """
 
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Final
 
 from sqlalchemy import Connection, text
@@ -28,40 +29,29 @@ BOUNDS: Final = {
 }
 """Upper bounds of the buckets (s); one without bound follows. Other bounds later: stored counts move up to the next."""
 
-INSERTS: Final = """
-    lasted AS (
-        INSERT INTO durations (what, le, shard, observations, microseconds)
-        SELECT o.what, o.le, pg_backend_pid() % :shards, o.n, o.microseconds FROM observed AS o ORDER BY o.what, o.le
-        ON CONFLICT (what, le, shard) DO UPDATE
-        SET observations = durations.observations + excluded.observations,
-            microseconds = durations.microseconds + excluded.microseconds
-        RETURNING what
-    ), counted AS (
-        INSERT INTO counters (name, shard, value)
-        SELECT r.name, pg_backend_pid() % :shards, r.n
-        FROM raised AS r WHERE (SELECT count(*) FROM lasted) IS NOT NULL ORDER BY r.name
-        ON CONFLICT (name, shard) DO UPDATE SET value = counters.value + excluded.value
-    )"""
-"""Put what the CTEs `observed (what, le, n, microseconds)` and `raised (name, n)` say where it belongs.
-
-Parts of one statement run in any order, and its locks would be taken in any: so the totals ask for the durations.
+INSERT: Final = """
+    INSERT INTO counters (name, le, shard, value, microseconds)
+    SELECT r.name, r.le, pg_backend_pid() % :shards, r.n, r.microseconds FROM raised AS r ORDER BY r.name, r.le
+    ON CONFLICT (name, le, shard) DO UPDATE
+    SET value = counters.value + excluded.value, microseconds = counters.microseconds + excluded.microseconds
 """
+"""Put what the CTE `raised (name, le, n, microseconds)` says where it belongs; a total is without time."""
 
 ADD = text(f"""
-    WITH observed AS (
-        SELECT * FROM unnest(CAST(:whats AS text[]), CAST(:les AS double precision[]), CAST(:counts AS bigint[]),
-                             CAST(:microseconds AS bigint[])) AS w (what, le, n, microseconds)
-    ), raised AS (
-        SELECT * FROM unnest(CAST(:names AS text[]), CAST(:ns AS bigint[])) AS w (name, n)
-    ), {INSERTS}
-    SELECT
+    WITH raised AS (
+        SELECT * FROM unnest(CAST(:names AS text[]), CAST(:les AS double precision[]), CAST(:ns AS bigint[]),
+                             CAST(:microseconds AS bigint[])) AS w (name, le, n, microseconds)
+    )
+    {INSERT}
 """)  # noqa: S608  of constants
 
-TOTALS = text("SELECT name, sum(value)::bigint AS value FROM counters GROUP BY name ORDER BY name")
+TOTALS = text("""
+    SELECT name, sum(value)::bigint AS value FROM counters WHERE microseconds IS NULL GROUP BY name ORDER BY name
+""")
 
 DURATIONS = text("""
-    SELECT what, le, sum(observations)::bigint AS observations, sum(microseconds)::bigint AS microseconds
-    FROM durations GROUP BY what, le ORDER BY what, le
+    SELECT name, le, sum(value)::bigint AS observations, sum(microseconds)::bigint AS microseconds
+    FROM counters WHERE microseconds IS NOT NULL GROUP BY name, le ORDER BY name, le
 """)
 
 
@@ -72,7 +62,7 @@ def failed(stage: Stage, reason: FailureReason) -> str:
 
 def bounds_of(what: str) -> tuple[float, ...]:
     """The upper bounds of the buckets of a duration, infinity last."""
-    return (*map(float, BOUNDS.get(what, BOUNDS["stage"])), float("inf"))
+    return (*map(float, BOUNDS.get(what, BOUNDS["stage"])), inf)
 
 
 def bucket_of(what: str, microseconds: str) -> str:
@@ -90,18 +80,11 @@ def add(
     conn: Connection, amounts: Mapping[str, int], seconds: Mapping[Stage | str, Sequence[float]] | None = None
 ) -> None:
     """Raise totals by name and put durations (s) by stage into their buckets, as part of the caller's transaction."""
-    wanted = {name: n for name, n in amounts.items() if n}
-    buckets = _buckets(seconds or {})
-    if wanted or buckets:
-        parameters = {
-            "names": list(wanted),
-            "ns": list(wanted.values()),
-            "whats": [what for what, _ in buckets],
-            "les": [le for _, le in buckets],
-            "counts": [n for n, _ in buckets.values()],
-            "microseconds": [microseconds for _, microseconds in buckets.values()],
-        }
-        conn.execute(ADD, {**parameters, "shards": SHARDS})
+    rows: list[tuple[str, float, int, int | None]] = [(name, inf, n, None) for name, n in amounts.items() if n]
+    rows += [(what, le, n, microseconds) for (what, le), (n, microseconds) in _buckets(seconds or {}).items()]
+    if rows:
+        names, les, ns, microseconds = map(list, zip(*rows, strict=True))
+        conn.execute(ADD, {"names": names, "les": les, "ns": ns, "microseconds": microseconds, "shards": SHARDS})
 
 
 def _buckets(seconds: Mapping[Stage | str, Sequence[float]]) -> dict[tuple[str, float], tuple[int, int]]:
@@ -125,5 +108,5 @@ def durations(conn: Connection) -> dict[str, dict[float, tuple[int, int]]]:
     """Of each duration its buckets: upper bound (s) -> observations in this one alone, and their sum (µs)."""
     found: dict[str, dict[float, tuple[int, int]]] = defaultdict(dict)
     for row in conn.execute(DURATIONS):
-        found[row.what][row.le] = (row.observations, row.microseconds)
+        found[row.name][row.le] = (row.observations, row.microseconds)
     return dict(found)

@@ -67,6 +67,7 @@ FILLERS: Final[dict[str, Sequence[str]]] = {
     "0008": (),
     "0009": (),
     "0010": (),
+    "0011": ("INSERT INTO counters (name, le, shard, value, microseconds) VALUES ('load', 1, 0, 2, 900)",),
 }
 """Revision -> statements; the word `signals` stands for one signal in each state, with samples."""
 

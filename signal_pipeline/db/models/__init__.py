@@ -9,7 +9,6 @@ from signal_pipeline.db.models.results import AnomalyEvent, AnomalyScore, Anomal
 from signal_pipeline.db.models.signals import (
     DIAGNOSED,
     Counter,
-    Duration,
     Equipment,
     Feature,
     HourlyFeatureSummary,
@@ -25,7 +24,6 @@ __all__ = [
     "AnomalyState",
     "Base",
     "Counter",
-    "Duration",
     "Equipment",
     "Feature",
     "Forecast",

@@ -266,25 +266,16 @@ class SignalDiagnostic(Base):
 
 
 class Counter(Base):
-    """Totals that only grow, kept by the transaction that did the work. Sharded, so that workers do not queue."""
+    """What only grows, kept by the transaction that did the work: one row a shard, so that workers do not queue.
+
+    A total is its `value`, under an infinite `le`, and without time. A duration (of a stage, or `queue`) has a row for
+    each bucket: its upper bound `le` (s), the observations in this bucket alone, and their sum.
+    """
 
     __tablename__ = "counters"
 
     name: Mapped[str] = mapped_column(primary_key=True)
+    le: Mapped[float] = mapped_column(primary_key=True, server_default=text("'Infinity'"))
     shard: Mapped[int] = mapped_column(primary_key=True)
     value: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
-
-
-class Duration(Base):
-    """How long stages took and signals waited: one row a bucket and shard, counted as `Counter` is.
-
-    `what`, a stage or `queue`; `le`, the bucket's upper bound (s); observations in this bucket alone, and their sum.
-    """
-
-    __tablename__ = "durations"
-
-    what: Mapped[str] = mapped_column(primary_key=True)
-    le: Mapped[float] = mapped_column(primary_key=True)
-    shard: Mapped[int] = mapped_column(primary_key=True)
-    observations: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
-    microseconds: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    microseconds: Mapped[int | None] = mapped_column(BigInteger)
