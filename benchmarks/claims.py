@@ -3,12 +3,12 @@
     python -m benchmarks.claims [--rows 1000,100000,1000000] [--workers 1,2,4,8,16] [--pending 1000] [--batch 50]
 
 A database for each number of rows on one embedded server: `--pending` jobs wait, the rest is finished. Two measures.
-*Races*: workers take all that waits, `--batch` a fetch (procrastinate: one), on connections that they hold and have used
-before, as workers do, and on new ones; claims a second, the p99 of a fetch, and wasted attempts (fetches that came back
-empty before the end, and rows that another had just taken). *Cost*: one worker of each queue takes a batch from each
-table in turn, again and again in random order, so that whatever else the machine does meets all alike; the median of a
-fetch, `growth_1k_to_1m` (the largest table's over the smallest's, turn by turn), a peer's over ours, and what Postgres
-itself touches for one claim of ours. Claims only: nothing is completed.
+*Races*: workers take all that waits, `--batch` a fetch (procrastinate: one), on connections that they hold and have
+used before, as workers do, and on new ones; claims a second, the p99 of a fetch, and wasted attempts (fetches that came
+back empty before the end, and rows that another had just taken). *Cost*: one worker of each queue takes a batch from
+each table in turn, again and again in random order, so that whatever else the machine does meets all alike; the median
+of a fetch, `growth_1k_to_1m` (the largest table's over the smallest's, turn by turn), a peer's over ours, and what
+Postgres itself touches for one claim of ours. Claims only: nothing is completed.
 Last line: one JSON object.
 """
 

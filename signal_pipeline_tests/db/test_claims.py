@@ -57,6 +57,17 @@ def test_an_empty_queue_gives_no_claim(engine: Engine, strategy: str, limit: int
     assert found == claims.Claimed((), ())
 
 
+def test_a_fetch_is_one_statement_also_when_nothing_waits(engine: Engine) -> None:
+    """Sensors and idle workers ask for ever: whether poison is left behind is answered on the way."""
+    sent: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda _c, _cursor, statement, *_rest: sent.append(statement))
+    add_signals(engine, 2)
+    for n in (2, 0):
+        sent.clear()
+        found = claim_pending(engine, settings=S2, claimed_by="worker", limit=5)
+        assert (sum(len(claim.signal_ids) for claim in found.claims), len(sent)) == (n, 1)
+
+
 def test_the_default_limit_is_the_batch_size(engine: Engine) -> None:
     add_signals(engine, 203)
     assert len(only_claim(engine).signal_ids) == 200
