@@ -21,6 +21,8 @@ from signal_pipeline.orchestration.partitions import PARTITIONS_NAME
 LOCATION = {"repositoryLocationName": "signal_pipeline.definitions", "repositoryName": "__repository__"}
 SENSOR = {**LOCATION, "sensorName": "claim_pending_signals"}
 PATIENCE_SECONDS = 600
+TURN_SECONDS = 6
+"""Longer than a turn of the daemon's loop over its sensors."""
 
 # While a test holds the gate, runs come no further than to the start of their third or fourth signal: there they can be
 # killed or stopped, however late the test is. Extraction has two threads; so a run needs four signals.
@@ -94,7 +96,11 @@ mutation Add($location: RepositorySelector!, $name: String!, $key: String!) {
   addDynamicPartition(repositorySelector: $location, partitionsDefName: $name, partitionKey: $key) { __typename }
 }
 """
-SENSOR_ID = "query Sensor($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor { id } } }"
+SENSOR_STATE = """
+query Sensor($s: SensorSelector!) {
+  sensorOrError(sensorSelector: $s) { ... on Sensor { id sensorState { status ticks(limit: 1) { tickId status } } } }
+}
+"""
 STOP_SENSOR = "mutation Stop($id: String!) { stopSensor(id: $id) { __typename } }"
 START_SENSOR = "mutation Start($s: SensorSelector!) { startSensor(sensorSelector: $s) { __typename } }"
 
@@ -190,10 +196,23 @@ class Ui:
 
     @contextmanager
     def sensor_off(self) -> Iterator[None]:
-        """Signals stay pending until a person asks for them."""
-        self.ask(STOP_SENSOR, id=self.ask(SENSOR_ID, s=SENSOR)["id"])
-        yield
-        self.ask(START_SENSOR, s=SENSOR)
+        """Signals stay pending until a person asks for them.
+
+        A tick that the daemon has begun, or is about to begin, claims after the stop, and may write the state that it
+        began with over it. Hence again, until a whole turn has passed without a tick.
+        """
+        is_quiet = False
+        while not is_quiet:
+            self.ask(STOP_SENSOR, id=self.ask(SENSOR_STATE, s=SENSOR)["id"])
+            before = self.ask(SENSOR_STATE, s=SENSOR)["sensorState"]
+            time.sleep(TURN_SECONDS)
+            after = self.ask(SENSOR_STATE, s=SENSOR)["sensorState"]
+            ticking = any(tick["status"] == "STARTED" for tick in after["ticks"])
+            is_quiet = after == before and after["status"] == "STOPPED" and not ticking
+        try:
+            yield
+        finally:
+            self.ask(START_SENSOR, s=SENSOR)
 
 
 @contextmanager
