@@ -3,10 +3,10 @@ retention.
 
 A total is one number; a duration is counted by bucket, with its sum. Each is spread over a few shards, so that workers
 finishing at the same time do not queue on one row. The shard is that of the database's own process behind the
-connection: in containers every worker has the same process id. It stays the same within a transaction, so those who
-share it and add once lock in one order, by name and bucket, and cannot deadlock. Add once, and last: the rows are
-locked until the transaction ends. Not here: what the names mean to a reader (`observability.metrics`), and what a claim
-counts (`claim_sql`).
+connection: in containers every worker has the same process id. It stays the same within a transaction, and whoever
+adds locks in one order, by name and bucket. So add once a transaction, or those who share a shard can deadlock; and
+last, because the rows are locked until it ends. Not here: what the names mean to a reader (`observability.metrics`),
+and what a claim counts (`claim_sql`).
 """
 
 from bisect import bisect_left

@@ -16,6 +16,7 @@ from signal_pipeline.anomaly import stream
 from signal_pipeline.anomaly.models import Models, load_latest, load_version
 from signal_pipeline.anomaly.tuning import Kind
 from signal_pipeline.counted import counted
+from signal_pipeline.db import counters
 from signal_pipeline.db.history import (
     Range,
     count_anomalies,
@@ -30,7 +31,7 @@ from signal_pipeline.db.streams import Position, lock_stream, read_barrier, read
 from signal_pipeline.errors import ManifestError
 from signal_pipeline.processing.events import join_events
 from signal_pipeline.processing.signal_work import current_version
-from signal_pipeline.processing.streams import Stream, fresh_state, learn, leave_others, new_scores, stream_of
+from signal_pipeline.processing.streams import Stream, Written, fresh_state, learn, leave_others, new_scores, stream_of
 from signal_pipeline.processing.worker import Worker, retrying
 
 log = structlog.get_logger(__name__)
@@ -139,13 +140,14 @@ def _rescore(worker: Worker, models: Models, one: Stream, wanted: Range, *, move
         )
         forget_stream(conn, one.key)
         state = fresh_state(models, one.reference)
-        count = 0
+        count, written = 0, Written()
         while len(windows := next_ones(after=state.position)):
-            state = learn(conn, one, state, windows)
-            count += len(windows)
+            state, more = learn(conn, one, state, windows)
+            count, written = count + len(windows), written + more
         if not moves:
             date_back(conn, one.key, before)
         anomalies = count_anomalies(conn, one.key)
+        counters.add(conn, written.totals())
     return Rescored(count, anomalies)
 
 

@@ -34,7 +34,7 @@ from signal_pipeline.domain import Stage
 from signal_pipeline.errors import ManifestError
 from signal_pipeline.processing.batch import Batch, Outcome, Outcomes
 from signal_pipeline.processing.signal_work import current_version
-from signal_pipeline.processing.streams import Stream, fresh_state, learn, score_late, stream_of
+from signal_pipeline.processing.streams import Stream, Written, fresh_state, learn, score_late, stream_of
 from signal_pipeline.processing.worker import Worker, retrying
 
 log = structlog.get_logger(__name__)
@@ -166,10 +166,11 @@ def _drain(worker: Worker, batch: Batch, models: Models, equipment: _Equipment, 
                 f"the stream of {equipment.name} was begun under another reference of version {key.version}; "
                 f"`signal-pipeline rescore --equipment {equipment.name}` begins it anew"
             )
+        written = Written()
         if stored.position is not None:  # before anything more is learnt: what is late is scored from where this stands
             for raw_id in late_signals(conn, key, wanted, after=stored.position):
                 late = late_windows(conn, key, wanted, after=stored.position, raw_id=raw_id)
-                score_late(conn, one, stored, late)
+                written += score_late(conn, one, stored, late)
         barrier = read_barrier(conn, equipment.id, feature_version=models.feature_version)
         windows = next_windows(
             conn,
@@ -181,6 +182,6 @@ def _drain(worker: Worker, batch: Batch, models: Models, equipment: _Equipment, 
             waited=predecessor(conn, key),
             limit=WINDOWS_A_TRANSACTION,
         )
-        learn(conn, one, stored, windows)
-        counters.add(conn, {}, {Stage.SCORE: [perf_counter() - began]})
+        _, learnt = learn(conn, one, stored, windows)
+        counters.add(conn, (written + learnt).totals(), {Stage.SCORE: [perf_counter() - began]})
     return len(windows) == WINDOWS_A_TRANSACTION

@@ -1,7 +1,7 @@
 """Moving an equipment's stream of scores: what is learnt, what is only scored, and the events that come of it.
 
-The caller holds the stream's lock (`db.streams.lock_stream`); everything written here goes with its transaction. Used
-by scoring as signals pass (`score`) and by replaying (`rescore`).
+The caller holds the stream's lock (`db.streams.lock_stream`); everything written here goes with its transaction, and
+the caller counts it at its end (`db.counters`). Used by scoring as signals pass (`score`) and by replaying (`rescore`).
 """
 
 import json
@@ -19,7 +19,6 @@ from signal_pipeline.anomaly import drift, events, stream
 from signal_pipeline.anomaly.models import Chosen, Models
 from signal_pipeline.anomaly.reference import Reference
 from signal_pipeline.anomaly.tuning import Kind
-from signal_pipeline.db import counters
 from signal_pipeline.db.proposals import propose
 from signal_pipeline.db.streams import (
     NewScore,
@@ -49,6 +48,21 @@ class Stream:
     since: datetime
     threshold: float | None
     window: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How many windows were scored, and how many of these are anomalous."""
+
+    windows: int = 0
+    anomalies: int = 0
+
+    def __add__(self, other: "Written") -> "Written":
+        return Written(self.windows + other.windows, self.anomalies + other.anomalies)
+
+    def totals(self) -> dict[str, int]:
+        """What the counters are raised by."""
+        return {"windows_scored_total": self.windows, "windows_anomalous_total": self.anomalies}
 
 
 def stream_of(equipment_id: UUID, kind: Kind, chosen: Chosen, settings: Settings) -> Stream:
@@ -89,15 +103,15 @@ def _remembered(tracker: events.Tracker, leaning: drift.Leaning) -> dict[str, An
     return remembered | {"leaning": leaning.as_dict()}
 
 
-def learn(conn: Connection, one: Stream, stored: StoredState, windows: Windows) -> StoredState:
+def learn(conn: Connection, one: Stream, stored: StoredState, windows: Windows) -> tuple[StoredState, Written]:
     """Score windows in order; write scores, events and the moved state. The caller binds `equipment` for the log."""
     if not len(windows):
-        return stored
+        return stored, Written()
     began = perf_counter()
     before = stream.StreamState.from_json(stored.state)
     scores, after = stream.score(one.reference, before, windows.values, threshold=one.threshold)
     rows = new_scores(windows, scores, is_fleet=one.is_fleet)
-    anomalies = _write(conn, one, rows)
+    written = _write(conn, one, rows)
     tracker = events.Tracker.from_json(stored.tracker)
     touched, tracker = events.advance(tracker, _scored(windows, scores, one.window), one.reference.persistence)
     write_events(conn, one.key, [event_row(event) for event in touched])
@@ -111,26 +125,23 @@ def learn(conn: Connection, one: Stream, stored: StoredState, windows: Windows) 
     log.info(
         "windows.scored",
         signals=len(set(windows.raw_ids)),
-        windows=len(rows),
-        anomalies=anomalies,
+        windows=written.windows,
+        anomalies=written.anomalies,
         seconds=round(perf_counter() - began, 3),
     )
-    return moved
+    return moved, written
 
 
-def score_late(conn: Connection, one: Stream, stored: StoredState, late: Windows) -> None:
+def score_late(conn: Connection, one: Stream, stored: StoredState, late: Windows) -> Written:
     """Score a recording that came after a newer one was learnt from what the equipment settled on; learn nothing."""
     aside = stream.aside(stream.StreamState.from_json(stored.state))
     scores, _ = stream.score(one.reference, aside, late.values, threshold=one.threshold)
-    _write(conn, one, new_scores(late, scores, is_fleet=one.is_fleet, late=True))
+    return _write(conn, one, new_scores(late, scores, is_fleet=one.is_fleet, late=True))
 
 
-def _write(conn: Connection, one: Stream, rows: Sequence[NewScore]) -> int:
-    """Write scores, and count them; returns how many are anomalies."""
+def _write(conn: Connection, one: Stream, rows: Sequence[NewScore]) -> Written:
     write_scores(conn, one.key, rows)
-    anomalies = sum(row.is_anomaly for row in rows)
-    counters.add(conn, {"windows_scored_total": len(rows), "windows_anomalous_total": anomalies})
-    return anomalies
+    return Written(len(rows), sum(row.is_anomaly for row in rows))
 
 
 def new_scores(

@@ -34,6 +34,7 @@ STORY = Story(motors=2, signals=4, seconds=4.0)
 AT_ONCE = 15
 """Windows a transaction: the first motor's stream moves in one of 14 windows, the second's in two, of 15 and 6."""
 
+COUNTED = "INSERT INTO counters"
 SCORED_ONCE = """
     SELECT count(*) = count(DISTINCT (feature_id, model_kind, model_version)) AND count(*) = :n FROM anomaly_scores
 """
@@ -116,9 +117,9 @@ def found(engine: Engine) -> tuple[Results, dict[str, int]]:
 
 def assert_every_step_is_among(boundaries: list[str]) -> None:
     """The places where it hurts, in the order in which one drained equipment passes them."""
-    steps = ["pg_advisory_xact_lock", "FROM anomaly_states", "INSERT INTO counters", "INSERT INTO anomaly_events"]
+    steps = ["pg_advisory_xact_lock", "FROM anomaly_states", "INSERT INTO anomaly_events", "INSERT INTO anomaly_states"]
     steps += [
-        "INSERT INTO anomaly_states",
+        COUNTED,
         COMMIT,
         GIVEN_BACK,
         "SET processing_status = 'completed'",
@@ -128,6 +129,15 @@ def assert_every_step_is_among(boundaries: list[str]) -> None:
     left = iter(boundaries)
     missing = [step for step in steps if not any(step in boundary for boundary in left)]
     assert not missing, f"{missing} did not come in this order: {boundaries}"
+
+
+def assert_counted_once_and_last(boundaries: list[str]) -> None:
+    """In each transaction that counts: two that counted twice could wait for each other's counters."""
+    begin = 0
+    for end in [i for i, boundary in enumerate(boundaries) if boundary == COMMIT]:
+        counted = [i for i in range(begin, end) if COUNTED in boundaries[i]]
+        assert counted in ([], [end - 1]), boundaries[begin:end]
+        begin = end + 1
 
 
 def test_scoring_that_is_killed_between_any_two_steps_leaves_the_bytes_of_an_undisturbed_run(
@@ -141,6 +151,7 @@ def test_scoring_that_is_killed_between_any_two_steps_leaves_the_bytes_of_an_und
         assert value(engine, "SELECT count(DISTINCT raw_id) FROM anomaly_scores WHERE meta ->> 'late' = 'true'") == 1
     boundaries = (tmp_path / "undisturbed").read_text().splitlines()
     assert_every_step_is_among(boundaries)
+    assert_counted_once_and_last(boundaries)
     for k in range(1, len(boundaries) + 1):
         with copied(server_url, scene) as engine:
             assert score(engine, scene, tmp_path / f"killed-{k}", strike_at=k) == -signal.SIGKILL
