@@ -99,6 +99,20 @@ def test_times_that_do_not_fit_any_more_go_to_the_nearest_that_does_and_their_ro
     migrate.downgrade(empty_database_url, "0004")
 
 
+def test_totals_and_durations_part_on_the_way_down_and_meet_again(empty: Engine, empty_database_url: str) -> None:
+    for revision in revisions():
+        migrate.upgrade(empty_database_url, revision)
+        with empty.begin() as conn:
+            fill(conn, revision)
+    together = all_rows(empty)["counters"]
+    migrate.downgrade(empty_database_url, "0010")
+    apart = all_rows(empty)
+    assert len(apart["counters"]) > 0 < len(apart["durations"])
+    assert len(together) == len(apart["counters"]) + len(apart["durations"])
+    migrate.upgrade(empty_database_url)
+    assert all_rows(empty)["counters"] == together
+
+
 @pytest.mark.parametrize("revision", revisions())
 def test_an_upgrade_with_data_loses_nothing_and_the_pipeline_goes_on(
     empty: Engine, empty_database_url: str, revision: str
