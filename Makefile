@@ -43,7 +43,7 @@ dev: $(WARM) ## Dagster's UI and daemon on the current settings
 
 # never on the user's database: the tests start one of their own
 test: $(WARM) ## all tests, on an embedded Postgres of their own
-	@exec $(PYTEST) .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@exec $(PYTEST) .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # the long runs of suites that `make test` runs briefly; minutes to an hour, as named
 PYTEST := env -u DATABASE_URL -u DAGSTER_DATABASE_URL

@@ -30,6 +30,9 @@ HOME_VARIABLE = "SIGNAL_PIPELINE_TESTS_HOME"
 
 TEMPLATE = "template_migrated"
 
+LASTING = ("faults", "processes", "programs", "dagster")
+"""Marks of tests that start processes, and wait for them."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before anything of ours is imported by a test: forget the person's settings, and make the server's home."""
@@ -45,6 +48,11 @@ def pytest_configure(config: pytest.Config) -> None:
         home.chmod(0o711)
         os.environ[HOME_VARIABLE] = str(home)
         _sweep()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What lasts goes first: pytest-xdist hands out whole files, and would leave a worker alone with the last one."""
+    items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in LASTING))
 
 
 def _sweep() -> None:
