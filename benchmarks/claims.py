@@ -1,14 +1,17 @@
 """What a claim costs: S1 and S2 beside procrastinate and pgqueuer, with few and many workers and short and long tables.
 
-    python -m benchmarks.claims [--rows 1000,100000,1000000] [--workers 1,2,4,8,16] [--pending 1000] [--batch 50]
+    python -m benchmarks.claims [--rows 1000,100000,1000000] [--workers 1,2,4,8,16] [--pending 10000] [--batch 50]
+                                [--motors 1]
 
-A database for each number of rows on one embedded server: `--pending` jobs wait, the rest is finished. Two measures.
-*Races*: workers take all that waits, `--batch` a fetch (procrastinate: one), on connections that they hold and have
-used before, as workers do, and on new ones; claims a second, the p99 of a fetch, and wasted attempts (fetches that came
-back empty before the end, and rows that another had just taken). *Cost*: one worker of each queue takes a batch from
-each table in turn, again and again in random order, so that whatever else the machine does meets all alike; the median
-of a fetch, `growth_1k_to_1m` (the largest table's over the smallest's, turn by turn), a peer's over ours, and what
-Postgres itself touches for one claim of ours. Claims only: nothing is completed.
+A database for each number of rows on one embedded server: some jobs wait, the rest is finished. Two measures.
+*Races*: workers take all that waits: `--pending` jobs, `--batch` a fetch, or a tenth of them where they are taken one
+by one (S1, and procrastinate, which has no batch), and never more than the table has rows. On connections that they
+hold and have used since the table was analysed, as workers do, and on new ones; claims a second, the p99 of a fetch,
+and wasted attempts (fetches that came back empty, and rows that another had just taken).
+*Cost*: one worker of each queue takes a batch from each table in turn, again and again in random order, so that
+whatever else the machine does meets all alike; the median of a fetch, `growth_1k_to_1m` (the largest table's over the
+smallest's, turn by turn), a peer's over ours, and what Postgres itself touches for one claim of ours. Claims only:
+nothing is completed.
 Last line: one JSON object.
 """
 
@@ -36,19 +39,18 @@ from signal_pipeline.settings import DatabaseSettings
 
 OURS = ("s1", "s2")
 PEERS = ("procrastinate", "pgqueuer")
-REHEARSED = 12
-"""Fetches by each worker before its first race: psycopg prepares at the sixth, and Postgres plans five more times."""
+ONE_BY_ONE = ("s1", "procrastinate")
 CHANCE = Random(0)
 
 
-def build(url: str, rows: int, pending: int) -> str:
-    """A database whose tables hold `rows` jobs each, `pending` of them pending; returns its URL."""
+def build(url: str, rows: int, given: argparse.Namespace) -> str:
+    """A database whose tables will hold `rows` jobs each, once some are pending; returns its URL."""
     name = f"claims_{rows}"
     with connect(url, "postgres") as conn:
         conn.execute(f"CREATE DATABASE {name}")
     own = make_url(url).set(database=name).render_as_string(hide_password=False)
     began = time.perf_counter()
-    install(own, max(0, rows - pending))
+    install(own, max(0, rows - given.pending), given.motors)
     print(f"{rows} rows in each table: made in {time.perf_counter() - began:.0f} s", flush=True)
     return own
 
@@ -67,6 +69,7 @@ def summary(results: list[Result], jobs: int) -> dict[str, Any]:
 def costs(urls: dict[int, str], names: tuple[str, ...], given: argparse.Namespace, *, batch: int) -> dict[str, Any]:
     """A fetch of `batch` by each queue from each table, all in turn; milliseconds, growth, and S2 against the peers."""
     places = [(name, rows) for name in names for rows in urls]
+    pending = min(given.pending, *urls)
     queues = {(name, rows): open_queue(name, urls[rows]) for name, rows in places}
     seconds: dict[tuple[str, int], list[float]] = {place: [] for place in places}
     for queue in queues.values():
@@ -76,8 +79,8 @@ def costs(urls: dict[int, str], names: tuple[str, ...], given: argparse.Namespac
         if left < 2 * batch:
             CHANCE.shuffle(places)  # whatever is filled last, or follows itself, finds its pages in the cache
             for name, rows in places:
-                refill(urls[rows], name, given.pending)
-            left = given.pending
+                refill(urls[rows], name, pending)
+            left = pending
         CHANCE.shuffle(places)
         for place in places:
             began = time.perf_counter()
@@ -118,9 +121,14 @@ def touched(url: str, batch: int) -> dict[str, float]:
 
 def races(workers: Workers, url: str, rows: int, counts: list[int], given: argparse.Namespace) -> dict[str, Any]:
     """Of each queue by the number of workers: `summary` on connections that were held, and on new ones."""
+    jobs = {name: min(rows, given.pending // (10 if name in ONE_BY_ONE else 1)) for name in TABLES}
+
+    def race(name: str, n: int, *, anew: bool) -> Result:
+        refill(url, name, jobs[name])
+        return workers.race(Race(name, url, given.batch, jobs[name], anew), n)
+
     for name in TABLES:
-        refill(url, name, REHEARSED * given.batch * max(counts))
-        workers.rehearse(Race(name, url, given.batch, REHEARSED * given.batch))
+        race(name, max(counts), anew=False)  # each worker has its connection now, and has touched the server's memory
     found: dict[str, Any] = {name: {} for name in TABLES}
     for n in counts:
         results: dict[tuple[str, bool], list[Result]] = {(name, anew): [] for name in TABLES for anew in (False, True)}
@@ -128,11 +136,9 @@ def races(workers: Workers, url: str, rows: int, counts: list[int], given: argpa
         for _ in range(given.repeats):
             CHANCE.shuffle(order)  # what the one before leaves to be written meets all alike
             for name, anew in order:
-                refill(url, name, given.pending)
-                race = Race(name, url, given.batch, given.pending, anew)
-                results[name, anew].append(workers.race(race, n))
+                results[name, anew].append(race(name, n, anew=anew))
         for name in TABLES:
-            held, new = (summary(results[name, anew], given.pending) for anew in (False, True))
+            held, new = (summary(results[name, anew], jobs[name]) for anew in (False, True))
             found[name][str(n)] = {**held, "on_new_connections": new}
             print(f"{rows} rows, {n} workers, {name}: {found[name][str(n)]}", flush=True)
     return found
@@ -142,7 +148,7 @@ def run(url: str, given: argparse.Namespace) -> dict[str, Any]:
     sizes = [int(n) for n in given.rows.split(",")]
     counts = [int(n) for n in given.workers.split(",") if n]
     with Workers(max(counts, default=0)) as workers:
-        urls = {rows: build(url, rows, given.pending) for rows in sizes}
+        urls = {rows: build(url, rows, given) for rows in sizes}
         run_here = {rows: races(workers, own, rows, counts, given) if counts else {} for rows, own in urls.items()}
     found: dict[str, Any] = {
         name: {"races": {str(rows): by_queue.get(name, {}) for rows, by_queue in run_here.items()}} for name in TABLES
@@ -155,7 +161,7 @@ def run(url: str, given: argparse.Namespace) -> dict[str, Any]:
             found[name][label] = cost
             print(f"{name}, a fetch of {batch}: {cost}", flush=True)
     for rows, own in urls.items():
-        refill(own, "s2", given.pending)
+        refill(own, "s2", min(rows, given.pending))
         found["s2"].setdefault("touched_a_claim", {})[rows] = touched(own, given.batch)
     return found
 
@@ -164,7 +170,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default="1000,100000,1000000", help="in each table")
     parser.add_argument("--workers", default="1,2,4,8,16", help="of the races; none: ''")
-    parser.add_argument("--pending", type=int, default=1000)
+    parser.add_argument("--pending", type=int, default=10_000, help="jobs that wait before a race")
+    parser.add_argument("--motors", type=int, default=1, help="whose signals ours are, one after the other in turn")
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=6, help="of each queue's races, in random order")
     parser.add_argument("--rounds", type=int, default=150, help="fetches from each table for its cost")
@@ -182,6 +189,7 @@ def main() -> None:
                 "peers": {name: found[name] for name in PEERS},
                 "rows": given.rows,
                 "pending": given.pending,
+                "motors": given.motors,
                 "batch": given.batch,
                 "seconds": round(time.perf_counter() - began),
                 "load": os.getloadavg()[0],

@@ -43,7 +43,8 @@ class Queue(Protocol):
         """Take up to `n`; returns how many there were."""
 
     def warm_up(self) -> None:
-        """Connect, and look for what is not there."""
+        """Connect if that is not done, and look for what is not there: whoever has not since its table was analysed
+        plans its next fetch anew."""
 
     def close(self) -> None: ...
 
@@ -90,14 +91,17 @@ class Procrastinate(Peer):
         super().__init__()
         self._connector = procrastinate.PsycopgConnector(conninfo=conninfo(url), min_size=1, max_size=1)
         self._manager = procrastinate.manager.JobManager(self._connector)
+        self._is_open = False
 
     def fetch(self, n: int) -> int:
         del n
         return int(self.run(self._manager.fetch_job(queues=["work"], worker_id=self._worker)) is not None)
 
     def warm_up(self) -> None:
-        self.run(self._connector.open_async())
-        self._worker = self.run(self._manager.register_worker())
+        if not self._is_open:
+            self.run(self._connector.open_async())
+            self._worker = self.run(self._manager.register_worker())
+            self._is_open = True
         self.run(self._manager.fetch_job(queues=["nothing"], worker_id=self._worker))
 
     def close(self) -> None:
@@ -112,6 +116,7 @@ class PgQueuer(Peer):
         super().__init__()
         self._url = conninfo(url)
         self._manager = QueueManagerId(uuid4())
+        self._connection: psycopg.AsyncConnection | None = None
 
     def fetch(self, n: int) -> int:
         return self._dequeue(n, "work")
@@ -121,12 +126,14 @@ class PgQueuer(Peer):
         return len(self.run(self._queries.dequeue(n, unlimited, self._manager, None, HEARTBEAT)))
 
     def warm_up(self) -> None:
-        self._connection = self.run(psycopg.AsyncConnection.connect(self._url, autocommit=True))
-        self._queries = Queries(PsycopgDriver(self._connection))
+        if self._connection is None:
+            self._connection = self.run(psycopg.AsyncConnection.connect(self._url, autocommit=True))
+            self._queries = Queries(PsycopgDriver(self._connection))
         self._dequeue(1, "nothing")
 
     def close(self) -> None:
-        self.run(self._connection.close())
+        if self._connection is not None:
+            self.run(self._connection.close())
         self._runner.close()
 
 
@@ -165,7 +172,7 @@ ID_OF_TIME = """
 LOADED = """
     WITH files AS MATERIALIZED (
         SELECT i, {at} AS at, id_of({at}) AS source_id, encode(sha256(uuid_send(gen_random_uuid())), 'hex') AS sha256,
-               format('/data/recordings/motor-1/%%s.csv', i) AS path
+               'M' || i %% (SELECT count(*) FROM equipment) AS motor, format('/data/recordings/%%s.csv', i) AS path
         FROM generate_series(%(n)s::int, 1, -1) AS i
     ), loaded AS (
         INSERT INTO sources (id, path, sha256, size_bytes, n_rows, dialect)
@@ -176,7 +183,7 @@ LOADED = """
     SELECT id_of(at), equipment.id, source_id, path, sha256, 25600, 256000,
            '{{"batch_index": 0, "batches": 1, "phases": ["a", "b", "c"], "byte_offset": 33,
               "recorded_at_source": "file_name", "source": {{"first_row": 0, "rows": 256000}}}}',
-           at, at, {status} FROM files, equipment ORDER BY i DESC
+           at, at, {status} FROM files JOIN equipment ON name = motor ORDER BY i DESC
 """
 SIGNALS = Table(
     "raw_signals",
@@ -207,11 +214,11 @@ TABLES = {
 }
 
 
-def install(url: str, finished: int) -> None:
-    """All tables in the empty database at `url`, each with `finished` finished jobs."""
+def install(url: str, finished: int, motors: int) -> None:
+    """All tables in the empty database at `url`, each with `finished` finished jobs; ours are of so many motors."""
     migrate.upgrade(url)
     with connect(url) as conn:
-        conn.execute("INSERT INTO equipment (name) VALUES ('M1')")
+        conn.execute("INSERT INTO equipment (name) SELECT 'M' || i FROM generate_series(0, %s) AS i", (motors - 1,))
         conn.execute(ID_OF_TIME)
         conn.execute((resources.files("procrastinate.sql") / "schema.sql").read_bytes())
         conn.execute(QueryBuilderEnvironment().build_install_query().encode())

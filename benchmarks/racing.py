@@ -1,8 +1,9 @@
 """Worker processes that race for a queue's pending jobs: started once, sent into one race after the other.
 
 Each opens a queue by itself and keeps it, as a worker does that lives for days, unless the race is to be run on new
-connections: those plan their first statements anew, and touch each page of the server's for the first time. Not here:
-the queues, and what the figures mean.
+connections: those plan their first statements anew, and touch each page of the server's for the first time. A worker
+that finds nothing left rests before it looks again, as workers do, and leaves the processors to those that have work.
+Not here: the queues, and what the figures mean.
 """
 
 import multiprocessing
@@ -14,6 +15,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.queues import Queue, open_queue
+
+REHEARSED = 12
+"""Looks at a queue that is opened to be kept: psycopg prepares at the sixth, and Postgres plans five more times."""
+REST_SECONDS = 0.01
 
 Fetches = list[tuple[float, int]]
 """Seconds of each fetch, and how many jobs it brought."""
@@ -33,7 +38,7 @@ class Race:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Wall time of the whole race, all fetches of all workers, and claims of single rows that came too late."""
+    """Wall time until the last job was taken, all fetches of all workers, and claims of a row that came too late."""
 
     seconds: float
     fetches: Fetches
@@ -45,32 +50,45 @@ def work(pipe: Connection, taken: Any) -> None:
     kept: dict[tuple[str, str], Queue] = {}
     while (race := pipe.recv()) is not None:
         if race.anew:
-            queue = opened(race)
+            queue = opened(race, looks=0)
         else:
             for place in [place for place in kept if place[1] != race.url]:
                 kept.pop(place).close()
-            queue = kept[race.name, race.url] = kept.get((race.name, race.url)) or opened(race)
+            queue = kept[race.name, race.url] = kept.get((race.name, race.url)) or opened(race, looks=REHEARSED)
+        queue.warm_up()
         before = queue.refused
         pipe.send("ready")
         pipe.recv()
-        fetches: Fetches = []
-        while taken.value < race.jobs:
-            began = time.perf_counter()
-            n = queue.fetch(race.batch)
-            fetches.append((time.perf_counter() - began, n))
-            with taken.get_lock():
-                taken.value += n
-        pipe.send((time.perf_counter(), fetches, queue.refused - before))
+        last, fetches = run(queue, race, taken)
+        pipe.send((last, fetches, queue.refused - before))
         if race.anew:
             queue.close()
     for queue in kept.values():
         queue.close()
 
 
-def opened(race: Race) -> Queue:
+def opened(race: Race, *, looks: int) -> Queue:
     queue = open_queue(race.name, race.url)
-    queue.warm_up()
+    for _ in range(looks):
+        queue.warm_up()
     return queue
+
+
+def run(queue: Queue, race: Race, taken: Any) -> tuple[float, Fetches]:
+    """A worker's part in a race: when it took its last job (0: it took none), and all its fetches."""
+    last, fetches = 0.0, []
+    while taken.value < race.jobs:
+        began = time.perf_counter()
+        n = queue.fetch(race.batch)
+        ended = time.perf_counter()
+        fetches.append((ended - began, n))
+        if n:
+            last = ended
+            with taken.get_lock():
+                taken.value += n
+        else:
+            time.sleep(REST_SECONDS)
+    return last, fetches
 
 
 class Workers:
@@ -102,15 +120,8 @@ class Workers:
 
     def race(self, race: Race, workers: int) -> Result:
         """One race of the first `workers` processes. Raises `EOFError` if one of them died."""
-        return self._race(race, self._pipes[:workers])
-
-    def rehearse(self, race: Race) -> None:
-        """The same for each worker by itself: its connection is warm afterwards, and kept for the races to come."""
-        for pipe in self._pipes:
-            self._race(race, [pipe])
-
-    def _race(self, race: Race, pipes: list[Connection]) -> Result:
         self._taken.value = 0
+        pipes = self._pipes[:workers]
         for pipe in pipes:
             pipe.send(race)
         for pipe in pipes:
@@ -122,4 +133,4 @@ class Workers:
         fetches = [fetch for _, own, _ in ends for fetch in own]
         if (claimed := sum(n for _, n in fetches)) != race.jobs:
             raise RuntimeError(f"{race.name}: {claimed} claims of {race.jobs} jobs")
-        return Result(max(end for end, _, _ in ends) - began, fetches, sum(refused for _, _, refused in ends))
+        return Result(max(last for last, _, _ in ends) - began, fetches, sum(refused for _, _, refused in ends))
