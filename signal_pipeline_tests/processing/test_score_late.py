@@ -14,7 +14,7 @@ from signal_pipeline.processing.run import run_batch
 from signal_pipeline.processing.score import score_batch
 from signal_pipeline.processing.worker import Worker
 from signal_pipeline_tests.processing.minutes import FAULTY, HEALTHY, NEW, add, dump, forget, trained_worker, work_off
-from signal_pipeline_tests.signals import MIDNIGHT, change, failure, statuses
+from signal_pipeline_tests.signals import MIDNIGHT, change, count, failure, statuses, totals, value
 
 
 @pytest.fixture
@@ -44,6 +44,30 @@ def test_a_late_recording_is_scored_but_not_learnt_and_a_replay_puts_it_in_its_p
         )
     assert rescore(worker, equipment=["M1"])["M1"].windows == 28
     assert dump(engine) == in_order
+
+
+def test_windows_are_counted_whether_they_were_learnt_came_late_or_were_replayed(
+    engine: Engine, worker: Worker
+) -> None:
+    def stored() -> tuple[int, int]:
+        anomalies = value(engine, "SELECT count(*) FROM anomaly_scores WHERE is_anomaly")
+        return count(engine, "anomaly_scores"), anomalies
+
+    def counted() -> tuple[int, int]:
+        found = totals(engine)
+        return found["windows_scored_total"], found["windows_anomalous_total"]
+
+    add(engine, [NEW[0], NEW[2], *FAULTY], faulty=FAULTY)
+    work_off(worker)
+    learnt = stored()
+    add(engine, [NEW[1]])
+    work_off(worker)
+    with_late = stored()
+    assert counted() == with_late
+    assert with_late[0] > learnt[0] > learnt[1] > 0
+    rescore(worker, equipment=["M1"])
+    replayed = stored()
+    assert counted() == (with_late[0] + replayed[0], with_late[1] + replayed[1])
 
 
 def test_a_recording_of_the_future_is_refused_and_silences_nobody(engine: Engine, worker: Worker) -> None:
