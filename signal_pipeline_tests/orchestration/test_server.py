@@ -4,6 +4,7 @@ One server for the module, and signals that its sensor has processed before the 
 that the tests' order does not matter.
 """
 
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 from uuid import UUID
@@ -27,6 +28,9 @@ pytestmark = pytest.mark.dagster
 BATCH = 10
 LEASE_SECONDS = 15
 """Some ticks of the sensor: a shorter lease would end between two of them, while a run waits or starts."""
+
+INTERRUPT_SECONDS = 3
+"""Dagster answers before the interrupt has reached the run; were the gate open by then, signals would be completed."""
 
 ASSETS = [key.to_user_string() for key in PER_SIGNAL]
 
@@ -180,6 +184,7 @@ def test_signals_of_a_run_that_is_terminated_are_cancelled_and_start_no_other(ui
         wait_until(is_reached)
         (run_id,) = ui.runs("STARTED")
         ui.terminate(run_id)
+        time.sleep(INTERRUPT_SECONDS)
     assert ui.finished(run_id) == "CANCELED"
     wait_until(lambda: is_final(ui, ids))
     assert {i: r for i, r in failures(ui.engine).items() if i in ids} == dict.fromkeys(ids, "cancelled")
