@@ -201,14 +201,16 @@ class Ui:
         A tick that the daemon has begun, or is about to begin, claims after the stop, and may write the state that it
         began with over it. Hence again, until a whole turn has passed without a tick.
         """
-        is_quiet = False
-        while not is_quiet:
+
+        def is_quiet() -> bool:
             self.ask(STOP_SENSOR, id=self.ask(SENSOR_STATE, s=SENSOR)["id"])
             before = self.ask(SENSOR_STATE, s=SENSOR)["sensorState"]
             time.sleep(TURN_SECONDS)
             after = self.ask(SENSOR_STATE, s=SENSOR)["sensorState"]
             ticking = any(tick["status"] == "STARTED" for tick in after["ticks"])
-            is_quiet = after == before and after["status"] == "STOPPED" and not ticking
+            return bool(after == before and after["status"] == "STOPPED" and not ticking)
+
+        wait_until(is_quiet)
         try:
             yield
         finally:
