@@ -6,7 +6,7 @@
 A database for each number of rows on one embedded server: some jobs wait, the rest is finished. Two measures.
 *Races*: workers take all that waits: `--pending` jobs, `--batch` a fetch, or a tenth of them where they are taken one
 by one (S1, and procrastinate, which has no batch), and never more than the table has rows. On connections that they
-hold and have used since the table was analysed, as workers do, and on new ones; claims a second, the p99 of a fetch,
+hold and have used since the table was analysed, and on new ones; claims a second, the p99 of a fetch,
 and wasted attempts (fetches that came back empty, and rows that another had just taken).
 *Cost*: one worker of each queue takes a batch from each table in turn, again and again in random order, so that
 whatever else the machine does meets all alike; the median of a fetch, `growth_1k_to_1m` (the largest table's over the
